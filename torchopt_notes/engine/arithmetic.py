@@ -1,0 +1,33 @@
+"""In-place operations whose scalar may be a float or a 0-d tensor, so that a rule is written once.
+
+With a float these are torch's own single operations, which is what makes the eager backend bit-for-bit torch.optim:
+the CPU kernels contract ``x + alpha * y`` into a fused multiply-add, which two separate operations would not. torch's
+``alpha`` and ``value`` cannot be tensors without reading them on the host, so a tensor takes the spelled-out form; the
+compiler fuses that again.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .rule import Scalar
+
+
+def add_(x: Tensor, y: Tensor, alpha: Scalar) -> Tensor:
+    """``x += alpha * y``"""
+    return x.add_(y * alpha) if isinstance(alpha, Tensor) else x.add_(y, alpha=alpha)
+
+
+def addcmul_(x: Tensor, y: Tensor, z: Tensor, value: Scalar) -> Tensor:
+    """``x += value * y * z``"""
+    return x.add_(y * z * value) if isinstance(value, Tensor) else x.addcmul_(y, z, value=value)
+
+
+def addcdiv_(x: Tensor, y: Tensor, z: Tensor, value: Scalar) -> Tensor:
+    """``x += value * y / z``"""
+    return x.add_(y * value / z) if isinstance(value, Tensor) else x.addcdiv_(y, z, value=value)
+
+
+def lerp_(x: Tensor, y: Tensor, weight: Scalar) -> Tensor:
+    """``x += weight * (y - x)``: an exponential moving average with ``weight`` = 1 - β."""
+    return x.add_((y - x) * weight) if isinstance(weight, Tensor) else x.lerp_(y, weight)

@@ -1,0 +1,115 @@
+"""Which backend a parameter gets, and the reason in words. A fallback from an explicit request raises."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Backend = Literal["auto", "eager", "compiled", "triton"]
+BACKENDS: tuple[Backend, ...] = ("auto", "eager", "compiled", "triton")
+
+COMPILE_FROM = 1_000_000
+"""Elements in a bucket from which ``auto`` compiles on CPU.
+
+Measured by ``python -m benchmarks.foundation --break-even`` (2 cores): see ``docs/backends.md`` for the figures.
+"""
+
+FAST_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+class Choice(NamedTuple):
+    """A backend and why it was chosen."""
+
+    backend: Backend
+    reason: str
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter, which works on CPU tensors. Fixed when the kernels are imported."""
+    kernels = sys.modules.get("torchopt_notes.kernels")
+    return kernels.INTERPRETED if kernels is not None else os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@functools.cache
+def missing_triton() -> str | None:
+    """What Triton lacks here, or None."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed (pip install 'torchopt-notes[triton]')"
+    import triton
+
+    version = tuple(int(part) for part in triton.__version__.split("+")[0].split(".")[:2])
+    return None if version >= (3, 4) else f"triton >= 3.4 is needed, found {triton.__version__}"
+
+
+@functools.cache
+def missing_toolchain() -> str | None:
+    """What torch's compiler would miss here for CPU code, or None."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler.split()[0]) is None:
+        return f"no C++ compiler ({compiler} is not on PATH; set CXX or install one)"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "the Python headers (Python.h) are not installed"
+    return None
+
+
+def unavailable(backend: Backend, device: torch.device) -> str | None:
+    """Why ``backend`` cannot serve tensors on ``device``, or None."""
+    if backend == "triton":
+        if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
+            return (
+                f"kernels run on GPUs, the parameters are on {device}; CPU tensors are allowed only under "
+                "TRITON_INTERPRET=1, set before torchopt_notes.kernels is imported"
+            )
+        return missing_triton()
+    if backend == "compiled":
+        if device.type == "cpu":
+            return missing_toolchain()
+        return missing_triton() if device.type == "cuda" else f"device {device.type} is not served"
+    return None
+
+
+def unsuited(param: Tensor, grad: Tensor | None) -> str | None:
+    """Why this tensor cannot go through a fast backend at all, or None."""
+    if grad is not None and grad.layout != torch.strided:
+        return "sparse gradient"
+    if type(param) not in (Tensor, torch.nn.Parameter):
+        return f"tensor subclass {type(param).__name__}"
+    if param.dtype not in FAST_DTYPES:
+        return f"dtype {param.dtype}"
+    return None
+
+
+def choose(name: str, requested: Backend, fused: bool, param: Tensor, grad: Tensor | None, differentiable: bool) -> Choice:
+    """The backend of one parameter, before its bucket's size is known (``auto`` on CPU may still turn to eager).
+
+    Raises:
+        RuntimeError: when what was asked for cannot serve this parameter.
+    """
+    if requested == "eager":
+        return Choice("eager", "requested")
+    why_not = "differentiable" if differentiable else unsuited(param, grad)
+    natural: Backend = "triton" if param.device.type == "cuda" else "compiled"
+    if requested == "auto" and not fused:
+        why_not = why_not or unavailable(natural, param.device)
+        if why_not is None:
+            return Choice(natural, f"auto: fused kernel for {param.device.type}" if natural == "triton" else "auto")
+        return Choice("eager", f"auto: {why_not}")
+    backend = natural if requested == "auto" else requested
+    why_not = why_not or unavailable(backend, param.device)
+    if why_not is None:
+        return Choice(backend, "fused=True" if requested == "auto" else "requested")
+    if fused:
+        raise RuntimeError(
+            f"{name}: `fused=True` requires all the params to be floating point Tensors of supported devices, with "
+            f"backend {backend!r} at hand, but {param.dtype} and {param.device.type}: {why_not}"
+        )
+    raise RuntimeError(f"{name}: backend={backend!r} cannot run here: {why_not}; use backend='auto' to allow a fallback")

@@ -1,0 +1,107 @@
+"""Argument checks: each raises before anything changes, and says what was given and what is allowed.
+
+The wording begins with torch's own, so that code which matches torch's messages goes on working.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float, Tensor)) else math.nan
+
+
+def learning_rate(name: str, lr: Any, *, foreach: bool = False) -> None:
+    """A finite lr ≥ 0; a tensor must hold one element, and torch refuses one together with ``foreach``."""
+    if isinstance(lr, Tensor):
+        if foreach:
+            raise ValueError(
+                f"{name}: lr as a Tensor is not supported for capturable=False and foreach=True; "
+                "pass capturable=True or leave foreach unset"
+            )
+        if lr.numel() != 1:
+            raise ValueError(f"{name}: Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
+    non_negative(name, "lr", lr, "Invalid learning rate")
+
+
+def non_negative(name: str, argument: str, value: Any, torch_text: str) -> None:
+    """A finite number ≥ 0."""
+    number = _number(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be a finite number >= 0")
+
+
+def finite(name: str, argument: str, value: Any) -> None:
+    """A finite number."""
+    if not math.isfinite(_number(value)):
+        raise ValueError(f"{name}: Invalid {argument} value: {value}; {argument} must be a finite number")
+
+
+def unit_interval(name: str, argument: str, value: Any, torch_text: str) -> None:
+    """A number in [0, 1)."""
+    if not 0 <= _number(value) < 1:
+        raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be in [0, 1)")
+
+
+def betas(name: str, values: Any, *, foreach: bool = False) -> None:
+    """Two decay rates in [0, 1): both numbers, or both 1-element tensors."""
+    if not (isinstance(values, Sequence) and len(values) == 2):
+        raise ValueError(f"{name}: betas must be a pair of numbers in [0, 1), got {values!r}")
+    for i, beta in enumerate(values):
+        if isinstance(beta, Tensor) and beta.numel() != 1:
+            raise ValueError(f"{name}: Tensor betas[{i}] must be 1-element, got shape {tuple(beta.shape)}")
+        unit_interval(name, f"betas[{i}]", beta, f"Invalid beta parameter at index {i}")
+    if isinstance(values[0], Tensor) != isinstance(values[1], Tensor):
+        raise ValueError(f"{name}: betas must be either both floats or both Tensors, got {values!r}")
+    if isinstance(values[0], Tensor) and foreach:
+        raise ValueError(
+            f"{name}: betas[0] as a Tensor is not supported for capturable=False and foreach=True; "
+            "pass capturable=True or leave foreach unset"
+        )
+
+
+def one_of(name: str, argument: str, value: Any, allowed: Sequence[str]) -> None:
+    """One of the strings in ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f"{name}: Invalid {argument}: {value!r}; {argument} must be one of {', '.join(map(repr, allowed))}")
+
+
+def exclusive_flags(name: str, group: dict[str, Any]) -> None:
+    """``fused`` excludes ``differentiable`` and ``foreach``, as in torch."""
+    if group.get("fused") and group.get("differentiable"):
+        raise RuntimeError(f"{name}: `fused` does not support `differentiable`; set one of them to False")
+    if group.get("fused") and group.get("foreach"):
+        raise RuntimeError(f"{name}: `fused` and `foreach` cannot be `True` together; set one of them to False")
+
+
+def parameters(name: str, params: Sequence[Any], others: Sequence[Tensor], *, differentiable: bool) -> None:
+    """Distinct leaf tensors of a floating-point or complex dtype that no other group holds."""
+    held = {id(p) for p in others}
+    seen: set[int] = set()
+    for i, param in enumerate(params):
+        if not isinstance(param, Tensor):
+            raise TypeError(
+                f"{name}: optimizer can only optimize Tensors, but one of the params is {torch.typename(param)} "
+                f"(index {i} of its group)"
+            )
+        if not (differentiable or param.is_leaf or param.retains_grad):
+            raise ValueError(
+                f"{name}: can't optimize a non-leaf Tensor (index {i} of its group, shape {tuple(param.shape)}); "
+                "pass the tensor it was computed from"
+            )
+        if not (param.is_floating_point() or param.is_complex()):
+            raise ValueError(
+                f"{name}: parameters must be floating-point or complex, got {param.dtype} "
+                f"(index {i} of its group, shape {tuple(param.shape)})"
+            )
+        if id(param) in seen:
+            raise ValueError(f"{name}: a parameter group holds the same parameter twice (index {i}); list it once")
+        if id(param) in held:
+            raise ValueError(f"{name}: some parameters appear in more than one parameter group (index {i} of the new one)")
+        seen.add(id(param))

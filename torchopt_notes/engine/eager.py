@@ -1,0 +1,90 @@
+"""The reference backend: one parameter after the other, with torch's own operations.
+
+On CPU, in fp32 and fp64, its results are bit-for-bit those of ``torch.optim``'s single-tensor path. Lower precisions
+compute in fp32 and round once when they store, as the fast backends do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .buckets import Bucket
+from .rule import Scalar, Variant
+from .scalars import Row, row
+from .transform import transform
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+
+class EagerRunner:
+    """Runs a bucket's rule tensor by tensor."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
+        """Updates the bucket's parameters and states in place."""
+        variant = self.bucket.variant
+        rows: dict[tuple[int, object], Row] = {}
+        for member, grad in zip(self.bucket.members, grads, strict=True):
+            group = optimizer.param_groups[member.group]
+            state, fresh = optimizer.ensure_state(member.param, group)
+            step = _advance(state, group, fresh)
+            # A step that stays a tensor (capturable, differentiable) has no value that a dictionary could look up.
+            key = (member.group, step if isinstance(step, float) else id(step))
+            if key not in rows:
+                rows[key] = row(optimizer, group, variant, step, read=not group.get("capturable"))
+            update(member.param, grad, [state[name] for name in self.bucket.state_names], rows[key], variant)
+
+
+def _advance(state: dict[str, Any], group: dict[str, Any], fresh: bool) -> Scalar:
+    """Counts this step; rules that keep no count are told 1 for a new state and 2 after that."""
+    step = state.get("step")
+    if step is None:
+        return 1.0 if fresh else 2.0
+    step += 1
+    return step if group.get("capturable") or group["differentiable"] else float(step)
+
+
+def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
+    """One rule on one tensor, in place. The compiled backend traces this same function."""
+    if param.dtype in (torch.float16, torch.bfloat16):
+        _update_wide(torch.float32, param, grad, state, row, variant)
+        return
+    if any(tensor.dtype != param.dtype for tensor in (grad, *state)):
+        _update_wide(param.dtype, param, grad, state, row, variant)
+        return
+    native = variant.rule.complex_native or not param.is_complex()
+    if not native:
+        grad = _transform(param, grad, row, variant)
+        param, grad, *state = (torch.view_as_real(tensor) for tensor in (param, grad, *state))
+        variant.rule.eager(param, grad, state, row.scalars, variant.flags)
+        return
+    # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
+    variant.rule.eager(param, _transform(param, grad, row, variant), state, row.scalars, variant.flags)
+
+
+def _transform(param: Tensor, grad: Tensor, row: Row, variant: Variant) -> Tensor:
+    return transform(
+        param,
+        grad,
+        row.decay,
+        maximize=variant.maximize,
+        decay=variant.decay,
+        differentiable=variant.differentiable,
+    )
+
+
+def _update_wide(
+    dtype: torch.dtype, param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant
+) -> None:
+    """Computes in ``dtype`` and rounds each result once, when it is stored."""
+    wide = [tensor.to(dtype) for tensor in (param, *state)]
+    update(wide[0], grad.to(dtype), wide[1:], row, variant)
+    for stored, value in zip((param, *state), wide, strict=True):
+        if stored is not value:
+            stored.copy_(value)

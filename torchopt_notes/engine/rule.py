@@ -1,0 +1,70 @@
+"""What the engine must know about one optimizer: its rule, and the choices that change its code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from torch import Tensor
+
+Scalar: TypeAlias = float | Tensor
+"""A hyperparameter, or what follows from one: a Python float, or a 0-d tensor."""
+
+Decay: TypeAlias = Literal["none", "coupled", "decoupled"]
+
+
+class EagerRule(Protocol):
+    """The reference: updates ``param`` and ``state`` in place with torch operations that read like the paper.
+
+    Args:
+        param: the parameter.
+        grad: the transformed gradient (sign and coupled decay applied). The rule may ``del`` it to free memory.
+        state: the state tensors, in the order of ``Optimizer.state_names``.
+        scalars: what :attr:`Rule.scalars` returned; floats, or 0-d tensors under ``torch.compile``.
+        flags: what ``Optimizer.flags`` returned; plain Python values.
+    """
+
+    def __call__(self, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Any, flags: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One optimizer's mathematics.
+
+    Attributes:
+        eager: the reference.
+        scalars: ``(step, *hyper) -> NamedTuple``. Everything that depends on the hyperparameters and the step alone,
+            worked out once per step in double precision, outside the rule. Takes floats or tensors alike.
+        kernel: the module of :mod:`torchopt_notes.kernels` that spells both again in Triton, as ``update`` and
+            ``scalars``.
+        complex_native: whether the reference runs on complex tensors as they are (a linear rule may, and torch does
+            so for SGD). Otherwise it gets them as pairs of reals.
+    """
+
+    eager: EagerRule
+    scalars: Callable[..., tuple[Scalar, ...]]
+    kernel: str
+    complex_native: bool = False
+
+
+class Variant(NamedTuple):
+    """The choices of a parameter group that change the code, or who runs it. Compared at every step.
+
+    Attributes:
+        rule: the mathematics.
+        flags: the rule's own choices.
+        maximize: the gradient's sign is turned.
+        decay: how weight decay acts.
+        differentiable: autograd follows the step.
+        on_device: step counts live on the parameter's device and are never read by the host (``capturable``).
+        fused: the group demands the fused backend.
+    """
+
+    rule: Rule
+    flags: tuple[Any, ...]
+    maximize: bool
+    decay: Decay
+    differentiable: bool
+    on_device: bool
+    fused: bool

@@ -1,0 +1,44 @@
+"""The numbers of one step: what a rule and the transform multiply with, worked out once per group and step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from .rule import Scalar, Variant
+from .transform import decay_scalar
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+
+class Row(NamedTuple):
+    """The decay's number and the rule's ``scalars``."""
+
+    decay: Scalar
+    scalars: tuple[Scalar, ...]
+
+    def values(self) -> tuple[Scalar, ...]:
+        """All of them, flat, in the order in which kernels and compiled functions take them."""
+        return self.decay, *self.scalars
+
+
+def row(optimizer: Optimizer, group: dict[str, Any], variant: Variant, step: Scalar, *, read: bool = True) -> Row:
+    """The row of ``group`` at ``step``.
+
+    Args:
+        read: turn tensors on the CPU into floats, unless autograd follows them. torch's operations then round exactly
+            as they do in ``torch.optim``. A tensor on another device is never read.
+    """
+    scalars = variant.rule.scalars(step, *optimizer.hyper(group))
+    decay = decay_scalar(variant.decay, group["lr"], group["weight_decay"])
+    if read:
+        return Row(_read(decay), type(scalars)(*map(_read, scalars)))
+    return Row(decay, scalars)
+
+
+def _read(value: Scalar) -> Scalar:
+    if isinstance(value, Tensor) and value.device.type == "cpu" and not value.requires_grad:
+        return value.item()
+    return value
