@@ -5,9 +5,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 from operator import is_
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,20 @@ class Member(NamedTuple):
     name: str
 
 
+class States(NamedTuple):
+    """A bucket's states at one step, in the order of its members.
+
+    Attributes:
+        dicts: each parameter's state, for its ``step``.
+        tensors: each parameter's state tensors, in the order of the bucket's ``state_names``.
+        fresh: which states were created just now, or None when none was.
+    """
+
+    dicts: list[dict[str, Any]]
+    tensors: list[tuple[Tensor, ...]]
+    fresh: list[bool] | None
+
+
 class Runner(Protocol):
     """What a backend makes of a bucket. It may cache what it likes, but holds no gradient and no state alive."""
 
@@ -43,6 +57,7 @@ class Bucket:
     device: torch.device
     dtype: torch.dtype
     grad_dtype: torch.dtype
+    strided: bool
     variant: Variant
     state_names: tuple[str, ...]
     members: list[Member] = field(default_factory=list)
@@ -58,14 +73,12 @@ class Bucket:
         """This step's gradients, or None when they no longer are what the bucket was built for."""
         grads = [member.param.grad for member in self.members]
         # Only weak references are kept: a gradient set to None between steps must be freed.
-        if len(self._grads) == len(grads) and all(map(is_, grads, [ref() for ref in self._grads])) and None not in grads:
+        if any(map(is_, grads, repeat(None))):
+            return None
+        if len(self._grads) == len(grads) and all(map(is_, grads, [ref() for ref in self._grads])):
             return grads  # type: ignore[return-value]
         strided, dtype = torch.strided, self.grad_dtype
-        if self.backend != "eager" and not all(
-            grad is not None and grad.dtype is dtype and grad.layout is strided for grad in grads
-        ):
-            return None
-        if any(grad is None for grad in grads):
+        if not all(grad.dtype is dtype and (grad.layout is strided) == self.strided for grad in grads):  # type: ignore[union-attr]
             return None
         self._grads = [weakref.ref(grad) for grad in grads]  # type: ignore[arg-type]
         return grads  # type: ignore[return-value]
@@ -101,9 +114,10 @@ class Plan:
     ) -> None:
         param = member.param
         grad_dtype = param.grad.dtype if param.grad is not None else param.dtype
-        key = (choice, param.device, param.dtype, grad_dtype, variant, names)
+        strided = param.grad is None or param.grad.layout is torch.strided
+        key = (choice, param.device, param.dtype, grad_dtype, strided, variant, names)
         if key not in found:
-            found[key] = Bucket(*choice, param.device, param.dtype, grad_dtype, variant, names)
+            found[key] = Bucket(*choice, param.device, param.dtype, grad_dtype, strided, variant, names)
         found[key].members.append(member)
 
     def gather(self, optimizer: Optimizer) -> list[tuple[Bucket, list[Tensor]]] | None:

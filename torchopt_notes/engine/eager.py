@@ -29,25 +29,26 @@ class EagerRunner:
     def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
         """Updates the bucket's parameters and states in place."""
         variant = self.bucket.variant
+        states = optimizer.gather_states(self.bucket)
+        fresh = states.fresh or [False] * len(grads)
         rows: dict[tuple[int, object], Row] = {}
-        for member, grad in zip(self.bucket.members, grads, strict=True):
+        for i, (member, grad) in enumerate(zip(self.bucket.members, grads, strict=True)):
             group = optimizer.param_groups[member.group]
-            state, fresh = optimizer.ensure_state(member.param, group)
-            step = _advance(state, group, fresh)
+            step = _advance(states.dicts[i], variant, fresh[i])
             # A step that stays a tensor (capturable, differentiable) has no value that a dictionary could look up.
             key = (member.group, step if isinstance(step, float) else id(step))
             if key not in rows:
-                rows[key] = row(optimizer, group, variant, step, read=not group.get("capturable"))
-            update(member.param, grad, [state[name] for name in self.bucket.state_names], rows[key], variant)
+                rows[key] = row(optimizer, group, variant, step, read=not variant.on_device)
+            update(member.param, grad, list(states.tensors[i]), rows[key], variant)
 
 
-def _advance(state: dict[str, Any], group: dict[str, Any], fresh: bool) -> Scalar:
+def _advance(state: dict[str, Any], variant: Variant, fresh: bool) -> Scalar:
     """Counts this step; rules that keep no count are told 1 for a new state and 2 after that."""
     step = state.get("step")
     if step is None:
         return 1.0 if fresh else 2.0
     step += 1
-    return step if group.get("capturable") or group["differentiable"] else float(step)
+    return step if variant.on_device or variant.differentiable else float(step)
 
 
 def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:

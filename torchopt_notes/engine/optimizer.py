@@ -11,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from . import checks
 from .backends import BACKENDS, Backend, Choice, choose
-from .buckets import Bucket, Plan, Runner
+from .buckets import Bucket, Member, Plan, Runner, States
 from .explain import Explanation
 from .rule import Rule, Scalar, Variant
 from .transform import decay_form
@@ -185,22 +185,37 @@ class Optimizer(torch.optim.Optimizer):
             )
         return choose(name, self._backend, bool(group["fused"]), param, grad, bool(group["differentiable"]))
 
-    def ensure_state(self, param: Tensor, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """The parameter's state, created where it is missing, and whether all of it is new."""
+    def gather_states(self, bucket: Bucket) -> States:
+        """The bucket's states, created where they are missing. Called when the step is known to be possible."""
+        names = ("step", *bucket.state_names) if self.has_step else bucket.state_names
+        dicts = [self.state[member.param] for member in bucket.members] if names else [{}] * len(bucket.members)
+        fresh = None
+        if not all(map(set(names).issubset, dicts)):
+            fresh = [self._create_state(member) for member in bucket.members]
+        return States(dicts, [tuple(map(state.__getitem__, bucket.state_names)) for state in dicts], fresh)
+
+    def _create_state(self, member: Member) -> bool:
+        """Adds what is missing to one parameter's state; returns whether everything was."""
+        param, group = member.param, self.param_groups[member.group]
         state = self.state[param]
         names = self.state_names(group)
-        fresh = all(state.get(name) is None for name in names)
+        fresh = state.keys().isdisjoint(names)
         if self.has_step and "step" not in state:
-            on_device = group.get("capturable") or group["fused"]
-            state["step"] = torch.zeros(
-                (),
-                dtype=torch.float32 if group["fused"] else _step_dtype(),
-                device=param.device if on_device else "cpu",
-            )
+            state["step"] = self._new_step(0.0, param, group)
         for name in names:
-            if state.get(name) is None:
+            if name not in state:
                 state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        return state, fresh
+        return fresh
+
+    @staticmethod
+    def _new_step(value: float, param: Tensor, group: dict[str, Any]) -> Tensor:
+        """A step count where torch keeps it: on the host, unless a fused or captured step must find it on the device."""
+        on_device = group.get("capturable") or group["fused"]
+        return torch.tensor(
+            value,
+            dtype=torch.float32 if group["fused"] else _step_dtype(),
+            device=param.device if on_device else "cpu",
+        )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group, after checking its parameters and hyperparameters.
@@ -277,15 +292,13 @@ class Optimizer(torch.optim.Optimizer):
             self._restore_dtypes(self._loading)
 
     def _mend_state(self, param: Tensor, group: dict[str, Any]) -> None:
-        """Old checkpoints hold ``step`` as a number."""
-        step = self.state[param].get("step")
+        """Old checkpoints hold ``step`` as a number, and buffers that are still to be made as None."""
+        state = self.state[param]
+        for name in [name for name, value in state.items() if value is None]:
+            del state[name]
+        step = state.get("step")
         if step is not None and not isinstance(step, Tensor):
-            on_device = group.get("capturable") or group["fused"]
-            self.state[param]["step"] = torch.tensor(
-                float(step),
-                dtype=torch.float32 if group["fused"] else _step_dtype(),
-                device=param.device if on_device else "cpu",
-            )
+            state["step"] = self._new_step(float(step), param, group)
 
     def _restore_dtypes(self, loaded: dict[str, Any]) -> None:
         saved_ids = [saved for group in loaded["param_groups"] for saved in group["params"]]

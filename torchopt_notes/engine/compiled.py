@@ -1,0 +1,159 @@
+"""The compiled backend: the eager rule through ``torch.compile``, on flat vectors.
+
+Large tensors are updated in place, one call each. A call costs about 20 µs of dispatch, so small tensors lie side by
+side in a staging area and share one call (see :mod:`.staging`). Every number that may change from step to step enters
+as an element of one tensor: neither a new learning rate, nor a new step, nor a new size compiles anything again.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .buckets import Bucket, States
+from .eager import update
+from .layout import compute_dtype, flat, is_dense, real, same_layout
+from .rule import Variant
+from .scalars import Row, row
+from .staging import STAGE_BELOW, CompiledUpdate, Staging
+from .steps import StepCounts
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+_serial = itertools.count()
+
+
+@functools.cache
+def compiled_update(
+    variant: Variant, scalars_type: type[tuple[Any, ...]], dtypes: tuple[torch.dtype, ...]
+) -> CompiledUpdate:
+    """The variant's rule as a compiled function of ``(row, param, grad, *state)``, vectors of these dtypes."""
+
+    def rule_update(values: Tensor, param: Tensor, grad: Tensor, *state: Tensor) -> None:
+        decay, *scalars = values.unbind()
+        update(param, grad, list(state), Row(decay, scalars_type(*scalars)), variant)
+
+    # torch.compile keeps its cache, and its limit on recompilations, per code object: each variant gets one of its own.
+    code = rule_update.__code__.replace(co_name=f"{variant.rule.kernel}_update_{next(_serial)}")
+    function = types.FunctionType(code, globals(), closure=rule_update.__closure__)
+    # Whether a loop runs in parallel is decided from the size seen first; a threshold of one element makes that
+    # decision the same for every size.
+    options = {"cpp.min_chunk_size": 1}
+    compiled: CompiledUpdate = torch.compile(function, dynamic=True, fullgraph=True, options=options)
+    return compiled
+
+
+@dataclass
+class Part:
+    """Members that share a row of numbers: those of one parameter group that have taken the same number of steps."""
+
+    group: int
+    members: npt.NDArray[np.intp]
+    direct: list[int]
+    staged: list[int]
+    staging: Staging | None = None
+
+
+class CompiledRunner:
+    """Runs a bucket's rule through the compiler."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.steps = StepCounts()
+        self.dtype = compute_dtype(bucket.dtype)
+        self.groups = np.array([member.group for member in bucket.members])
+        self._parts: list[Part] = []
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
+        """Updates the bucket's parameters and states in place."""
+        states = optimizer.gather_states(self.bucket)
+        if self.bucket.variant.on_device:
+            self._run_on_device(optimizer, grads, states)
+            return
+        counts = self.steps.advance(states)
+        for part in self._current_parts(counts, states):
+            step = float(counts[part.members[0]])
+            numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.variant, step)
+            values = torch.tensor([float(v) for v in numbers.values()], dtype=self.dtype).to(self.bucket.device)
+            for i in part.direct:
+                self._update(numbers, values, self.bucket.members[i].param, grads[i], states.tensors[i])
+            if part.staging is not None:
+                function = self._function(numbers, part.staging.dtypes)
+                part.staging.update(function, values, [grads[i] for i in part.staged])
+
+    def _run_on_device(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
+        """Step counts may not be read: every tensor gets a row of its own, worked out where its count lives."""
+        device = self.bucket.device
+        for i, member in enumerate(self.bucket.members):
+            step = states.dicts[i]["step"].add_(1)
+            numbers = row(optimizer, optimizer.param_groups[member.group], self.bucket.variant, step, read=False)
+            values = torch.stack([torch.as_tensor(v, dtype=self.dtype, device=device) for v in numbers.values()])
+            self._update(numbers, values, member.param, grads[i], states.tensors[i])
+
+    def _function(self, numbers: Row, dtypes: tuple[torch.dtype, ...]) -> CompiledUpdate:
+        # What only decides where step counts live and who was asked for does not change the code.
+        variant = self.bucket.variant._replace(on_device=False, fused=False)
+        return compiled_update(variant, type(numbers.scalars), dtypes)
+
+    def _update(self, numbers: Row, values: Tensor, param: Tensor, grad: Tensor, state: tuple[Tensor, ...]) -> None:
+        """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
+        if param.numel() == 0:
+            return
+        own = (param, grad, *state)
+        in_place = is_dense(param) and all(same_layout(tensor, param) for tensor in own[1:])
+        dense = own if in_place else [tensor.detach().clone(memory_format=torch.contiguous_format) for tensor in own]
+        vectors = [flat(tensor) for tensor in dense]
+        if vectors[0].numel() == 1:  # torch.compile would compile again for a size of 1
+            vectors = [torch.nn.functional.pad(vector, (0, 1)) for vector in vectors]
+            in_place = False
+        self._function(numbers, tuple(vector.dtype for vector in vectors))(values, *vectors)
+        if in_place:
+            # Autograd must learn of the change, so that a backward pass through the old values fails.
+            torch.autograd.graph.increment_version([param])
+            return
+        for tensor, vector in zip((param, *state), (vectors[0], *vectors[2:]), strict=True):
+            target = real(tensor)
+            target.copy_(vector[: target.numel()].view(target.shape))
+
+    def _current_parts(self, counts: npt.NDArray[Any], states: States) -> list[Part]:
+        """The parts of the last step while their members still agree on the step; else new ones."""
+        current = (
+            self._parts
+            and all((counts[part.members] == counts[part.members[0]]).all() for part in self._parts)
+            and all(part.staging is None or part.staging.owns(_pick(states, part.staged)) for part in self._parts)
+        )
+        if not current:
+            self._parts = self._new_parts(counts, states)
+        return self._parts
+
+    def _new_parts(self, counts: npt.NDArray[Any], states: States) -> list[Part]:
+        chosen: dict[tuple[int, float], list[int]] = {}
+        for i, key in enumerate(zip(self.groups.tolist(), counts.tolist(), strict=True)):
+            chosen.setdefault(key, []).append(i)
+        return [self._new_part(group, members, states) for (group, _), members in chosen.items()]
+
+    def _new_part(self, group: int, members: list[int], states: States) -> Part:
+        staged, direct = [], []
+        for i in members:
+            param = self.bucket.members[i].param
+            small = param.numel() < STAGE_BELOW and all(s.dtype is param.dtype for s in states.tensors[i])
+            (staged if small else direct).append(i)
+        part = Part(group, np.array(members), direct, staged)
+        if staged:
+            params = [self.bucket.members[i].param for i in staged]
+            part.staging = Staging(params, self.bucket.grad_dtype, self.bucket.state_names)
+            part.staging.adopt([states.dicts[i] for i in staged])
+        return part
+
+
+def _pick(states: States, chosen: list[int]) -> list[tuple[Tensor, ...]]:
+    return [states.tensors[i] for i in chosen]

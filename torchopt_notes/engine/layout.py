@@ -1,0 +1,49 @@
+"""How a tensor lies in memory: which tensors can be walked as one flat run of numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill one gapless run of memory, each once, in any order of the dimensions."""
+    if tensor.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def same_layout(tensor: Tensor, like: Tensor) -> bool:
+    """Whether both tensors put the same element at the same place, counted from their first."""
+    return tensor.stride() == like.stride() or (tensor.is_contiguous() and like.is_contiguous())
+
+
+def real(tensor: Tensor) -> Tensor:
+    """A complex tensor as pairs of reals, sharing memory; any other tensor as it is."""
+    if not tensor.is_complex():
+        return tensor
+    return torch.view_as_real(tensor.resolve_conj())
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """A dense tensor as a vector in the order of its memory, sharing that memory but nothing of autograd's.
+
+    torch.compile would guard on the shape of a view's base; ``.data`` is no view. It does not share the version counter
+    either, so whoever writes through it must call ``torch.autograd.graph.increment_version`` on the tensor itself.
+    """
+    tensor = real(tensor.detach())
+    if tensor.is_contiguous():
+        return tensor.view(-1).data
+    return tensor.as_strided((tensor.numel(),), (1,)).data
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The precision that a rule computes in: fp64 for fp64 parameters, fp32 for all others."""
+    return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
