@@ -13,14 +13,12 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from .buckets import Bucket, States
 from .eager import update
-from .layout import compute_dtype, flat, is_dense, real, same_layout
+from .layout import compute_dtype, dense_copy, flat, is_dense, real, same_layout
 from .rule import Variant
 from .scalars import Row, row
 from .staging import STAGE_BELOW, CompiledUpdate, Staging
@@ -57,7 +55,7 @@ class Part:
     """Members that share a row of numbers: those of one parameter group that have taken the same number of steps."""
 
     group: int
-    members: npt.NDArray[np.intp]
+    members: list[int]
     direct: list[int]
     staged: list[int]
     staging: Staging | None = None
@@ -70,8 +68,10 @@ class CompiledRunner:
         self.bucket = bucket
         self.steps = StepCounts()
         self.dtype = compute_dtype(bucket.dtype)
-        self.groups = np.array([member.group for member in bucket.members])
+        self.groups = [member.group for member in bucket.members]
         self._parts: list[Part] = []
+        self._version = -1
+        self._functions: dict[tuple[torch.dtype, ...], CompiledUpdate] = {}
 
     def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
         """Updates the bucket's parameters and states in place."""
@@ -79,9 +79,9 @@ class CompiledRunner:
         if self.bucket.variant.on_device:
             self._run_on_device(optimizer, grads, states)
             return
-        counts = self.steps.advance(states)
-        for part in self._current_parts(counts, states):
-            step = float(counts[part.members[0]])
+        self.steps.advance(states)
+        for part in self._current_parts(states):
+            step = float(self.steps.values[part.members[0]])
             numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.variant, step)
             values = torch.tensor([float(v) for v in numbers.values()], dtype=self.dtype).to(self.bucket.device)
             for i in part.direct:
@@ -100,9 +100,11 @@ class CompiledRunner:
             self._update(numbers, values, member.param, grads[i], states.tensors[i])
 
     def _function(self, numbers: Row, dtypes: tuple[torch.dtype, ...]) -> CompiledUpdate:
-        # What only decides where step counts live and who was asked for does not change the code.
-        variant = self.bucket.variant._replace(on_device=False, fused=False)
-        return compiled_update(variant, type(numbers.scalars), dtypes)
+        if dtypes not in self._functions:
+            # What only decides where step counts live and who was asked for does not change the code.
+            variant = self.bucket.variant._replace(on_device=False, fused=False)
+            self._functions[dtypes] = compiled_update(variant, type(numbers.scalars), dtypes)
+        return self._functions[dtypes]
 
     def _update(self, numbers: Row, values: Tensor, param: Tensor, grad: Tensor, state: tuple[Tensor, ...]) -> None:
         """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
@@ -110,7 +112,7 @@ class CompiledRunner:
             return
         own = (param, grad, *state)
         in_place = is_dense(param) and all(same_layout(tensor, param) for tensor in own[1:])
-        dense = own if in_place else [tensor.detach().clone(memory_format=torch.contiguous_format) for tensor in own]
+        dense = own if in_place else [dense_copy(tensor) for tensor in own]
         vectors = [flat(tensor) for tensor in dense]
         if vectors[0].numel() == 1:  # torch.compile would compile again for a size of 1
             vectors = [torch.nn.functional.pad(vector, (0, 1)) for vector in vectors]
@@ -124,22 +126,17 @@ class CompiledRunner:
             target = real(tensor)
             target.copy_(vector[: target.numel()].view(target.shape))
 
-    def _current_parts(self, counts: npt.NDArray[Any], states: States) -> list[Part]:
-        """The parts of the last step while their members still agree on the step; else new ones."""
-        current = (
-            self._parts
-            and all((counts[part.members] == counts[part.members[0]]).all() for part in self._parts)
-            and all(part.staging is None or part.staging.owns(_pick(states, part.staged)) for part in self._parts)
-        )
-        if not current:
-            self._parts = self._new_parts(counts, states)
+    def _current_parts(self, states: States) -> list[Part]:
+        """The parts of the last step while they still hold; else new ones."""
+        if self._version != self.steps.version or not all(
+            part.staging is None or part.staging.owns(_pick(states, part.staged)) for part in self._parts
+        ):
+            chosen: dict[tuple[int, float], list[int]] = {}
+            for i, key in enumerate(zip(self.groups, self.steps.values.tolist(), strict=True)):
+                chosen.setdefault(key, []).append(i)
+            self._parts = [self._new_part(group, members, states) for (group, _), members in chosen.items()]
+            self._version = self.steps.version
         return self._parts
-
-    def _new_parts(self, counts: npt.NDArray[Any], states: States) -> list[Part]:
-        chosen: dict[tuple[int, float], list[int]] = {}
-        for i, key in enumerate(zip(self.groups.tolist(), counts.tolist(), strict=True)):
-            chosen.setdefault(key, []).append(i)
-        return [self._new_part(group, members, states) for (group, _), members in chosen.items()]
 
     def _new_part(self, group: int, members: list[int], states: States) -> Part:
         staged, direct = [], []
@@ -147,7 +144,7 @@ class CompiledRunner:
             param = self.bucket.members[i].param
             small = param.numel() < STAGE_BELOW and all(s.dtype is param.dtype for s in states.tensors[i])
             (staged if small else direct).append(i)
-        part = Part(group, np.array(members), direct, staged)
+        part = Part(group, members, direct, staged)
         if staged:
             params = [self.bucket.members[i].param for i in staged]
             part.staging = Staging(params, self.bucket.grad_dtype, self.bucket.state_names)

@@ -7,7 +7,12 @@ from torch import Tensor
 
 
 def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill one gapless run of memory, each once, in any order of the dimensions."""
+    """Whether the elements fill one gapless run of memory, each once, in any order of the dimensions.
+
+    Not so for a tensor that is conjugated or negated lazily: its memory holds other numbers than its elements.
+    """
+    if tensor.is_conj() or tensor.is_neg():
+        return False
     if tensor.is_contiguous():
         return True
     expected = 1
@@ -23,6 +28,11 @@ def is_dense(tensor: Tensor) -> bool:
 def same_layout(tensor: Tensor, like: Tensor) -> bool:
     """Whether both tensors put the same element at the same place, counted from their first."""
     return tensor.stride() == like.stride() or (tensor.is_contiguous() and like.is_contiguous())
+
+
+def dense_copy(tensor: Tensor) -> Tensor:
+    """A contiguous copy outside of autograd."""
+    return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
 
 
 def real(tensor: Tensor) -> Tensor:

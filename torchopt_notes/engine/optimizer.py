@@ -250,7 +250,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _accelerator_graph_capture_check(self) -> None:
         """Refuses to be captured in a CUDA graph while step counts or learning rates live on the host."""
-        if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+        # Not is_available(): it asks the driver, and a process that never used CUDA captures nothing.
+        if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
             return
         for group in self.param_groups:
             if not group.get("capturable") and not all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_type_hints
 
 from torch import Tensor
 
@@ -46,6 +46,12 @@ class Rule:
     scalars: Callable[..., tuple[Scalar, ...]]
     kernel: str
     complex_native: bool = False
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """The names of what :attr:`scalars` returns."""
+        names: tuple[str, ...] = get_type_hints(self.scalars)["return"]._fields
+        return names
 
 
 class Variant(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -19,26 +20,44 @@ class StepCounts:
     ``state["step"]`` stays the 0-d tensor that torch's checkpoints expect; only the memory behind it is shared. A count
     that was replaced since (a loaded checkpoint, a user's assignment) is adopted into a new vector. Rules that keep no
     count are told 1 for a new state and 2 after that.
+
+    Attributes:
+        values: the counts after the last ``advance``, in the states' order. Only to be read.
+        version: changes whenever counts moved by anything but the common addition, so that what was derived from which
+            members agree must be derived again.
     """
 
     def __init__(self) -> None:
+        self.values: npt.NDArray[Any] = np.empty(0)
+        self.version = 0
         self._views: list[Tensor] = []
-        self._vector = torch.empty(0)
+        self._expected: npt.NDArray[Any] = np.empty(0)
 
-    def advance(self, states: States) -> npt.NDArray[Any]:
-        """Adds 1 to every count and returns their new values, in the states' order. The array is only to be read."""
+    def advance(self, states: States) -> None:
+        """Adds 1 to every count."""
         if "step" not in states.dicts[0]:
-            if states.fresh is not None:
-                return np.where(states.fresh, 1.0, 2.0)
-            return np.full(len(states.dicts), 2.0)
+            self._advance_uncounted(states)
+            return
         steps = [state["step"] for state in states.dicts]
-        if len(steps) != len(self._views) or any(a is not b for a, b in zip(steps, self._views, strict=True)):
+        if len(steps) != len(self._views) or not all(map(is_, steps, self._views)):
             self._adopt(states.dicts, steps)
-        self._vector += 1
-        return self._vector.numpy()
+        elif not np.array_equal(self.values, self._expected):  # somebody wrote into a count
+            self.version += 1
+        self.values += 1
+        self._expected = self.values.copy()
+
+    def _advance_uncounted(self, states: States) -> None:
+        if states.fresh is not None:
+            self.values = np.where(states.fresh, 1.0, 2.0)
+            self.version += 1
+        elif len(self.values) != len(states.dicts) or self.values.min() == 1:
+            self.values = np.full(len(states.dicts), 2.0)
+            self.version += 1
 
     def _adopt(self, states: Sequence[dict[str, Any]], steps: Sequence[Tensor]) -> None:
-        self._vector = torch.stack([step.to("cpu", steps[0].dtype) for step in steps])
-        self._views = list(self._vector.unbind())
+        vector = torch.stack([step.to("cpu", steps[0].dtype) for step in steps])
+        self._views = list(vector.unbind())
+        self.values = vector.numpy()
+        self.version += 1
         for state, view in zip(states, self._views, strict=True):
             state["step"] = view

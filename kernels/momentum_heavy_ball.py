@@ -1,0 +1,12 @@
+"""Momentum, heavy-ball form: v ← μv + g, w ← w - ηv."""
+
+import triton
+
+from .sgd import update as update
+
+
+@triton.jit
+def scalars(step, hyper):
+    """What the shared update multiplies with."""
+    lr, momentum = hyper
+    return lr, momentum, momentum * 0 + 1, momentum

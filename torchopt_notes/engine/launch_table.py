@@ -1,0 +1,60 @@
+"""A bucket's launch table: where its tensors are, how they are cut into chunks, which numbers they use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .device_array import DeviceArray
+
+BLOCK = 1024
+"""Elements per program: 8 per thread at 4 warps, the fewest that make a 128-bit access of every dtype down to 16 bits."""
+
+ALIGNMENT = 16
+"""Bytes that an address must be a multiple of for 128-bit access."""
+
+
+class ChunkMap:
+    """Which tensor, and which chunk of it, each program of a launch serves."""
+
+    def __init__(self, device: torch.device, numels: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]) -> None:
+        counts = np.where(chosen, -(-numels // BLOCK), 0)
+        self.programs = int(counts.sum())
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        self.tensor = torch.from_numpy(np.repeat(np.arange(len(numels), dtype=np.int32), counts)).to(device)
+        self.index = torch.from_numpy((np.arange(self.programs) - first).astype(np.int32)).to(device)
+
+
+class LaunchTable:
+    """The addresses of a bucket's tensors on the device, with the chunk maps that go with them.
+
+    Tensors whose addresses are all multiples of 16 bytes go in one launch, with 128-bit access; the others (views into
+    flat buffers) in a second one without that promise.
+    """
+
+    def __init__(self, device: torch.device, numels: Sequence[int]) -> None:
+        self.device = device
+        self.numels_on_host = np.array(numels, dtype=np.int64)
+        self.numels = torch.from_numpy(self.numels_on_host).to(device)
+        self.addresses = DeviceArray(device, torch.int64)
+        self.maps: list[tuple[bool, ChunkMap]] = []
+        self._columns: list[list[int]] = []
+        self._aligned: npt.NDArray[np.bool_] | None = None
+
+    def point_at(self, columns: Sequence[Sequence[Tensor]]) -> None:
+        """Makes the table point at these tensors: a column per slot, each in the bucket's order."""
+        addresses = [list(map(Tensor.data_ptr, column)) for column in columns]
+        if addresses == self._columns:
+            return
+        self._columns = addresses
+        table = np.array(addresses, dtype=np.int64)
+        self.addresses.write(table)
+        aligned = (table % ALIGNMENT == 0).all(axis=0)
+        if self._aligned is None or not np.array_equal(aligned, self._aligned):
+            self._aligned = aligned
+            maps = [(flag, ChunkMap(self.device, self.numels_on_host, aligned == flag)) for flag in (True, False)]
+            self.maps = [(flag, chunks) for flag, chunks in maps if chunks.programs]

@@ -1,0 +1,156 @@
+"""The table of numbers that a launch reads: worked out on the host, or on the device when the host may not know them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .buckets import Bucket, States
+from .device_array import DeviceArray
+from .layout import compute_dtype
+from .rule import Scalar
+from .scalars import row
+from .steps import StepCounts
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+
+def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
+    """Whether step counts or hyperparameters are where the host cannot read them without waiting."""
+    variant = bucket.variant
+    if variant.on_device or (variant.fused and bucket.device.type != "cpu"):
+        return True
+    return any(
+        isinstance(value, Tensor) and value.device.type != "cpu"
+        for group in {member.group for member in bucket.members}
+        for value in _hyper(optimizer, group)
+    )
+
+
+def _hyper(optimizer: Optimizer, index: int) -> tuple[Scalar, ...]:
+    group = optimizer.param_groups[index]
+    return group["lr"], group["weight_decay"], *optimizer.hyper(group)
+
+
+class HostRows:
+    """One row per parameter group and step count among a bucket's tensors, worked out in Python floats.
+
+    Attributes:
+        rows: the numbers, [n_rows, row length].
+        tensor_row: int32 [n_tensors], the row of each tensor.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.rows = DeviceArray(bucket.device, compute_dtype(bucket.dtype))
+        self.tensor_row = DeviceArray(bucket.device, torch.int32)
+        self._groups = np.array([member.group for member in bucket.members])
+        self._steps = StepCounts()
+        self._version = -1
+        self._first: list[int] = []
+
+    def refresh(self, optimizer: Optimizer, states: States) -> None:
+        """Advances the step counts and writes this step's numbers."""
+        self._steps.advance(states)
+        if self._version != self._steps.version:
+            keys = np.stack([self._groups.astype(np.float64), self._steps.values.astype(np.float64)])
+            _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+            self._first = first.tolist()
+            self.tensor_row.write(inverse.reshape(-1).astype(np.int32))
+            self._version = self._steps.version
+        variant = self.bucket.variant
+        numbers = []
+        for i in self._first:
+            group = optimizer.param_groups[self.bucket.members[i].group]
+            numbers.append([float(v) for v in row(optimizer, group, variant, float(self._steps.values[i])).values()])
+        self.rows.write(np.array(numbers))
+
+
+class DeviceRows:
+    """One row per tensor, worked out by a kernel from step counts and hyperparameters on the device.
+
+    Attributes: as :class:`HostRows`.
+    """
+
+    def __init__(self, bucket: Bucket, scalars: Any) -> None:
+        self.bucket = bucket
+        self.scalars = scalars
+        n, device = len(bucket.members), bucket.device
+        groups = sorted({member.group for member in bucket.members})
+        self.rows = DeviceArray(device, compute_dtype(bucket.dtype))
+        self.rows.write(np.zeros((n, 1 + len(bucket.variant.rule.scalar_names))))
+        self.tensor_row = DeviceArray(device, torch.int32)
+        self.tensor_row.write(np.arange(n, dtype=np.int32))
+        self._groups = groups
+        self._tensor_group = torch.tensor([groups.index(member.group) for member in bucket.members], dtype=torch.int32)
+        self._tensor_group = self._tensor_group.to(device)
+        self._hyper = DeviceArray(device, torch.float64)
+        self._written: list[list[float]] = []
+        self._addresses = DeviceArray(device, torch.int64)
+        self._pointed: list[int] = []
+        self._uncounted = torch.ones(n, dtype=torch.float32, device=device)
+
+    def refresh(self, optimizer: Optimizer, states: States) -> None:
+        """Advances the step counts and works out this step's numbers, all on the device."""
+        from ..kernels import skeleton
+        from .fused import DECAYS, TRITON_DTYPES, launch
+
+        n_hyper = self._write_hyper(optimizer)
+        steps = self._steps(states)
+        addresses = list(map(Tensor.data_ptr, steps))
+        if addresses != self._pointed:
+            self._addresses.write(np.array(addresses, dtype=np.int64))
+            self._pointed = addresses
+        block = 128
+        launch(
+            skeleton.refresh_rows,
+            -(-len(steps) // block),
+            step_addresses=self._addresses.tensor,
+            hyper=self._hyper.tensor,
+            tensor_group=self._tensor_group,
+            rows=self.rows.tensor,
+            n_tensors=len(steps),
+            SCALARS=self.scalars,
+            STEP_DTYPE=TRITON_DTYPES[steps[0].dtype],
+            N_HYPER=n_hyper,
+            DECAY=DECAYS[self.bucket.variant.decay],
+            BLOCK=block,
+        )
+
+    def _write_hyper(self, optimizer: Optimizer) -> int:
+        """Copies what the host knows when it has changed, and what lives on the device at every step."""
+        values = [_hyper(optimizer, group) for group in self._groups]
+        on_device = [
+            [isinstance(value, Tensor) and value.device == self.bucket.device for value in line] for line in values
+        ]
+        known = [
+            [0.0 if there else float(value) for value, there in zip(line, flags, strict=True)]
+            for line, flags in zip(values, on_device, strict=True)
+        ]
+        if known != self._written:
+            self._hyper.write(np.array(known))
+            self._written = known
+        places: npt.NDArray[np.intp] = np.argwhere(np.array(on_device))
+        if len(places):
+            targets = [self._hyper.tensor[g, i] for g, i in places.tolist()]
+            torch._foreach_copy_(targets, [values[g][i].detach().view(()) for g, i in places.tolist()])  # type: ignore[union-attr]
+        return len(values[0])
+
+    def _steps(self, states: States) -> list[Tensor]:
+        """Each tensor's step count on the device, moved there when it is not."""
+        if "step" not in states.dicts[0]:
+            # Rules without a count: 0 before the first step of a new state, which the kernel makes 1, then 2 and so on.
+            if states.fresh is not None:
+                self._uncounted.masked_fill_(torch.tensor(states.fresh).to(self.bucket.device), 0)
+            return list(self._uncounted.unbind())
+        dtype = states.dicts[0]["step"].dtype
+        for state in states.dicts:
+            step = state["step"]
+            if step.device != self.bucket.device or step.dtype != dtype:
+                state["step"] = step.to(self.bucket.device, dtype, copy=True)
+        return [state["step"] for state in states.dicts]
