@@ -8,49 +8,29 @@ a small kernel advances the counts and works the numbers out where they are, so 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import weakref
 from collections.abc import Sequence
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-import triton.language as tl
 from torch import Tensor
 
-from .. import kernels
 from ..kernels import skeleton
 from .buckets import Bucket, States
-from .launch_table import BLOCK, LaunchTable
-from .layout import compute_dtype, dense_copy, is_dense, same_layout
+from .launch import NUM_WARPS, launch, update_constants
+from .launch_table import LaunchTable
+from .layout import dense_copy, is_dense, same_layout
 from .rows import DeviceRows, HostRows, lives_on_device
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
-
-TRITON_DTYPES = {
-    torch.float16: tl.float16,
-    torch.bfloat16: tl.bfloat16,
-    torch.float32: tl.float32,
-    torch.float64: tl.float64,
-    torch.complex64: tl.float32,
-    torch.complex128: tl.float64,
-}
-DECAYS = {"none": skeleton.NO_DECAY, "coupled": skeleton.COUPLED, "decoupled": skeleton.DECOUPLED}
-NUM_WARPS = 4
-
-
-def launch(kernel: Any, programs: int, **arguments: Any) -> None:
-    """Starts ``kernel`` on the current stream of the current device. The one place where kernels are launched."""
-    kernel[(programs,)](**arguments)
-
 
 class FusedRunner:
     """Runs a bucket's rule as one kernel launch."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.kernel = importlib.import_module(f"{kernels.__name__}.{bucket.variant.rule.kernel}")
         factor = 2 if bucket.dtype.is_complex else 1
         self.table = LaunchTable(bucket.device, [member.param.numel() * factor for member in bucket.members])
         self._seen: list[list[weakref.ref[Tensor]]] = []
@@ -77,8 +57,7 @@ class FusedRunner:
         torch.autograd.graph.increment_version(params)
 
     def _launch(self, columns: list[Sequence[Tensor]], rows: HostRows | DeviceRows) -> None:
-        variant = self.bucket.variant
-        dtypes = tuple(TRITON_DTYPES[column[0].dtype] for column in columns)
+        dtypes = tuple(column[0].dtype for column in columns)
         for aligned, chunks in self.table.maps:
             launch(
                 skeleton.update_bucket,
@@ -90,16 +69,8 @@ class FusedRunner:
                 rows=rows.rows.tensor,
                 tensor_row=rows.tensor_row.tensor,
                 n_tensors=len(self.bucket.members),
-                UPDATE=self.kernel.update,
-                FLAGS=tuple(variant.flags),
-                DTYPES=dtypes,
-                COMPUTE=TRITON_DTYPES[compute_dtype(self.bucket.dtype)],
-                ROW_LENGTH=rows.rows.tensor.shape[1],
-                MAXIMIZE=variant.maximize,
-                DECAY=DECAYS[variant.decay],
-                ALIGNED=aligned,
-                BLOCK=BLOCK,
                 num_warps=NUM_WARPS,
+                **update_constants(self.bucket.variant, dtypes, aligned=aligned),
             )
 
     def _inspect(self, columns: list[Sequence[Tensor]]) -> None:
@@ -142,7 +113,7 @@ class FusedRunner:
         """The numbers of this step, refreshed."""
         rows: HostRows | DeviceRows
         if lives_on_device(optimizer, self.bucket):
-            rows = self._on_device = self._on_device or DeviceRows(self.bucket, self.kernel.scalars)
+            rows = self._on_device = self._on_device or DeviceRows(self.bucket)
         else:
             rows = self._on_host = self._on_host or HostRows(self.bucket)
         rows.refresh(optimizer, states)

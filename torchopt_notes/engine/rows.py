@@ -9,10 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..kernels import skeleton
 from .buckets import Bucket, States
 from .device_array import DeviceArray
 from .layout import compute_dtype
 from .rule import Scalar
+from .launch import REFRESH_BLOCK, launch, refresh_constants
 from .scalars import row
 from .steps import StepCounts
 
@@ -77,9 +79,8 @@ class DeviceRows:
     Attributes: as :class:`HostRows`.
     """
 
-    def __init__(self, bucket: Bucket, scalars: Any) -> None:
+    def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.scalars = scalars
         n, device = len(bucket.members), bucket.device
         groups = sorted({member.group for member in bucket.members})
         self.rows = DeviceArray(device, compute_dtype(bucket.dtype))
@@ -97,32 +98,24 @@ class DeviceRows:
 
     def refresh(self, optimizer: Optimizer, states: States) -> None:
         """Advances the step counts and works out this step's numbers, all on the device."""
-        from ..kernels import skeleton
-        from .fused import DECAYS, TRITON_DTYPES, launch
-
-        n_hyper = self._write_hyper(optimizer)
+        self._write_hyper(optimizer)
         steps = self._steps(states)
         addresses = list(map(Tensor.data_ptr, steps))
         if addresses != self._pointed:
             self._addresses.write(np.array(addresses, dtype=np.int64))
             self._pointed = addresses
-        block = 128
         launch(
             skeleton.refresh_rows,
-            -(-len(steps) // block),
+            -(-len(steps) // REFRESH_BLOCK),
             step_addresses=self._addresses.tensor,
             hyper=self._hyper.tensor,
             tensor_group=self._tensor_group,
             rows=self.rows.tensor,
             n_tensors=len(steps),
-            SCALARS=self.scalars,
-            STEP_DTYPE=TRITON_DTYPES[steps[0].dtype],
-            N_HYPER=n_hyper,
-            DECAY=DECAYS[self.bucket.variant.decay],
-            BLOCK=block,
+            **refresh_constants(self.bucket.variant, steps[0].dtype, n_hyper=self._hyper.tensor.shape[1]),
         )
 
-    def _write_hyper(self, optimizer: Optimizer) -> int:
+    def _write_hyper(self, optimizer: Optimizer) -> None:
         """Copies what the host knows when it has changed, and what lives on the device at every step."""
         values = [_hyper(optimizer, group) for group in self._groups]
         on_device = [
@@ -139,7 +132,6 @@ class DeviceRows:
         if len(places):
             targets = [self._hyper.tensor[g, i] for g, i in places.tolist()]
             torch._foreach_copy_(targets, [values[g][i].detach().view(()) for g, i in places.tolist()])  # type: ignore[union-attr]
-        return len(values[0])
 
     def _steps(self, states: States) -> list[Tensor]:
         """Each tensor's step count on the device, moved there when it is not."""
