@@ -1,0 +1,116 @@
+"""The float64 oracle: what one step comes to exactly, and how far rounding alone may carry a result from that.
+
+A step of a well-written kernel returns the exact result for inputs that were each changed by a rounding or two. That
+is the bound used here: around the result in float64, ``ulp`` times the sum of
+
+* the spacing of the compute precision at that result (it must be represented), and
+* for each input tensor, how much the result moves when that input moves by half a spacing (it, or a product with it,
+  was rounded on the way). Rules are element-wise, so moving a whole tensor at once shows every element's sensitivity.
+
+No constant is tuned. Where numbers cancel, the bound widens by exactly as much as the cancellation explains; where they
+do not, it stays at a few units in the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .ulp import spacing
+
+Factory = Callable[..., torch.optim.Optimizer]
+
+WIDE = {
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.float32: torch.float64,
+    torch.float64: torch.float64,
+    torch.complex64: torch.complex128,
+    torch.complex128: torch.complex128,
+}
+COMPUTE = {dtype: torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32 for dtype in WIDE}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one parameter's step starts from."""
+
+    param: Tensor
+    grad: Tensor
+    state: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The exact result of a step, and the unit of the error that its roundings explain. Real, in fp64."""
+
+    exact: Tensor
+    unit: Tensor
+
+    def contain(self, actual: Tensor, limit: Tensor | float) -> Tensor:
+        """Elementwise: whether ``actual`` is what rounding a number within ``limit`` units of the exact one gives."""
+        actual = _real(actual)
+        low = (self.exact - limit * self.unit).to(actual.dtype)
+        high = (self.exact + limit * self.unit).to(actual.dtype)
+        return ((low <= actual) & (actual <= high)) | (actual.isnan() & self.exact.isnan())
+
+    def distance(self, actual: Tensor) -> Tensor:
+        """Elementwise: how many units ``actual`` lies beyond its own rounding from the exact result."""
+        actual = _real(actual)
+        wide = actual.double()
+        own_rounding = spacing(wide, actual.dtype) / 2 if actual.dtype in (torch.float16, torch.bfloat16) else 0.0
+        distance = ((wide - self.exact).abs() - own_rounding).clamp_min(0) / self.unit
+        return torch.where((wide == self.exact) | (wide.isnan() & self.exact.isnan()), 0.0, distance)
+
+
+def step_bounds(factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs) -> dict[str, Bounds]:
+    """Bounds for the parameter (under ``"param"``) and each state tensor after one step of ``factory``'s optimizer."""
+    exact = _step(factory, kwargs, inputs, None)
+    # Half a spacing is the largest relative change that one rounding makes. It would vanish in float64's own rounding,
+    # so the sensitivity is measured with a larger change and scaled down.
+    change = 2.0**-26
+    rounding = torch.finfo(COMPUTE[inputs.param.dtype]).eps / 2
+    units = {name: spacing(value, COMPUTE[inputs.param.dtype]) for name, value in exact.items()}
+    moved = ["param", "grad", *[name for name, value in inputs.state.items() if _is_state(name, value)]]
+    for name in moved:
+        for result, value in _step(factory, kwargs, inputs, (name, 1 + change)).items():
+            units[result] = units[result] + (value - exact[result]).abs() * (rounding / change)
+    return {name: Bounds(value, units[name]) for name, value in exact.items()}
+
+
+def _step(
+    factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs, change: tuple[str, float] | None
+) -> dict[str, Tensor]:
+    """One step in float64, with one input multiplied by a number."""
+
+    def wide(name: str, value: Tensor) -> Tensor:
+        value = value.detach().to(WIDE[inputs.param.dtype], copy=True)
+        return value * change[1] if change is not None and change[0] == name else value
+
+    param = torch.nn.Parameter(wide("param", inputs.param))
+    param.grad = wide("grad", inputs.grad)
+    optimizer = factory([param], **kwargs)
+    optimizer.param_groups[0].update({k: v for k, v in inputs.options.items() if k != "params"})
+    if inputs.state:
+        optimizer.state[param] = {
+            name: wide(name, value)
+            if _is_state(name, value)
+            else (value.clone() if isinstance(value, Tensor) else value)
+            for name, value in inputs.state.items()
+        }
+    optimizer.step()
+    state = {name: v for name, v in optimizer.state[param].items() if _is_state(name, v)}
+    return {name: _real(value.detach()).double() for name, value in {"param": param, **state}.items()}
+
+
+def _is_state(name: str, value: Any) -> bool:
+    return name != "step" and isinstance(value, Tensor)
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
