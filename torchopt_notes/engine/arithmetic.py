@@ -15,7 +15,10 @@ from .rule import Scalar
 
 def add_(x: Tensor, y: Tensor, alpha: Scalar) -> Tensor:
     """``x += alpha * y``"""
-    return x.add_(y * alpha) if isinstance(alpha, Tensor) else x.add_(y, alpha=alpha)
+    if not isinstance(alpha, Tensor):
+        return x.add_(y, alpha=alpha)
+    # The operation that torch.optim uses where autograd follows the learning rate.
+    return x.addcmul_(y, alpha) if alpha.requires_grad else x.add_(y * alpha)
 
 
 def addcmul_(x: Tensor, y: Tensor, z: Tensor, value: Scalar) -> Tensor:

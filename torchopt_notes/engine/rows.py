@@ -13,9 +13,8 @@ from ..kernels import skeleton
 from .buckets import Bucket, States
 from .device_array import DeviceArray
 from .layout import compute_dtype
-from .rule import Scalar
 from .launch import REFRESH_BLOCK, launch, refresh_constants
-from .scalars import row
+from .scalars import hyperparameters, row
 from .steps import StepCounts
 
 if TYPE_CHECKING:
@@ -30,13 +29,8 @@ def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
     return any(
         isinstance(value, Tensor) and value.device.type != "cpu"
         for group in {member.group for member in bucket.members}
-        for value in _hyper(optimizer, group)
+        for value in hyperparameters(optimizer, optimizer.param_groups[group])
     )
-
-
-def _hyper(optimizer: Optimizer, index: int) -> tuple[Scalar, ...]:
-    group = optimizer.param_groups[index]
-    return group["lr"], group["weight_decay"], *optimizer.hyper(group)
 
 
 class HostRows:
@@ -117,7 +111,7 @@ class DeviceRows:
 
     def _write_hyper(self, optimizer: Optimizer) -> None:
         """Copies what the host knows when it has changed, and what lives on the device at every step."""
-        values = [_hyper(optimizer, group) for group in self._groups]
+        values = [hyperparameters(optimizer, optimizer.param_groups[group]) for group in self._groups]
         on_device = [
             [isinstance(value, Tensor) and value.device == self.bucket.device for value in line] for line in values
         ]
@@ -131,7 +125,7 @@ class DeviceRows:
         places: npt.NDArray[np.intp] = np.argwhere(np.array(on_device))
         if len(places):
             targets = [self._hyper.tensor[g, i] for g, i in places.tolist()]
-            torch._foreach_copy_(targets, [values[g][i].detach().view(()) for g, i in places.tolist()])  # type: ignore[union-attr]
+            torch._foreach_copy_(targets, [values[g][i].detach() for g, i in places.tolist()])  # type: ignore[union-attr]
 
     def _steps(self, states: States) -> list[Tensor]:
         """Each tensor's step count on the device, moved there when it is not."""

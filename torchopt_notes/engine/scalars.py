@@ -31,11 +31,22 @@ def row(optimizer: Optimizer, group: dict[str, Any], variant: Variant, step: Sca
         read: turn tensors on the CPU into floats, unless autograd follows them. torch's operations then round exactly
             as they do in ``torch.optim``. A tensor on another device is never read.
     """
-    scalars = variant.rule.scalars(step, *optimizer.hyper(group))
-    decay = decay_scalar(variant.decay, group["lr"], group["weight_decay"])
+    lr, weight_decay, *hyper = hyperparameters(optimizer, group)
+    scalars = variant.rule.scalars(step, *hyper)
+    decay = decay_scalar(variant.decay, lr, weight_decay)
     if read:
-        return Row(_read(decay), type(scalars)(*map(_read, scalars)))
+        # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter then takes its precision.
+        decay = decay if variant.decay == "decoupled" else _read(decay)
+        return Row(decay, type(scalars)(*map(_read, scalars)))
     return Row(decay, scalars)
+
+
+def hyperparameters(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Scalar, ...]:
+    """lr and weight decay, then what the rule's ``scalars`` takes after the step; tensors as 0-d tensors."""
+    return tuple(
+        value.squeeze() if isinstance(value, Tensor) and value.dim() else value
+        for value in (group["lr"], group["weight_decay"], *optimizer.hyper(group))
+    )
 
 
 def _read(value: Scalar) -> Scalar:

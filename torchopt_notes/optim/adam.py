@@ -41,7 +41,9 @@ def adam(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: AdamScalars, f
     del grad  # a transformed gradient is ours, and the denominator can have its memory
     second_moment = exp_avg_sq
     if flags.amsgrad:
-        second_moment = state[2].copy_(torch.maximum(state[2].clone() if flags.differentiable else state[2], exp_avg_sq))
+        # Autograd needs the operands as they are now; both change in place at the next step.
+        past, new = (state[2].clone(), exp_avg_sq.clone()) if flags.differentiable else (state[2], exp_avg_sq)
+        second_moment = state[2].copy_(torch.maximum(past, new))
     if flags.differentiable:
         # torch divides the denominator by the step size here, and autograd needs the average as it is now.
         denom = (second_moment.sqrt() / (h.bias_correction2_sqrt * -h.step_size)).add_(h.eps / -h.step_size)

@@ -57,7 +57,7 @@ class Bounds:
         actual = _real(actual)
         low = (self.exact - limit * self.unit).to(actual.dtype)
         high = (self.exact + limit * self.unit).to(actual.dtype)
-        return ((low <= actual) & (actual <= high)) | (actual.isnan() & self.exact.isnan())
+        return ((low <= actual) & (actual <= high)) | _same(actual, self.exact.to(actual.dtype))
 
     def distance(self, actual: Tensor) -> Tensor:
         """Elementwise: how many units ``actual`` lies beyond its own rounding from the exact result."""
@@ -65,7 +65,7 @@ class Bounds:
         wide = actual.double()
         own_rounding = spacing(wide, actual.dtype) / 2 if actual.dtype in (torch.float16, torch.bfloat16) else 0.0
         distance = ((wide - self.exact).abs() - own_rounding).clamp_min(0) / self.unit
-        return torch.where((wide == self.exact) | (wide.isnan() & self.exact.isnan()), 0.0, distance)
+        return torch.where(_same(wide, self.exact), 0.0, distance)
 
 
 def step_bounds(factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs) -> dict[str, Bounds]:
@@ -106,6 +106,10 @@ def _step(
     optimizer.step()
     state = {name: v for name, v in optimizer.state[param].items() if _is_state(name, v)}
     return {name: _real(value.detach()).double() for name, value in {"param": param, **state}.items()}
+
+
+def _same(actual: Tensor, expected: Tensor) -> Tensor:
+    return (actual == expected) | (actual.isnan() & expected.isnan())
 
 
 def _is_state(name: str, value: Any) -> bool:
