@@ -20,7 +20,7 @@ from .buckets import Bucket, States
 from .eager import update
 from .layout import compute_dtype, dense_copy, flat, is_dense, real, same_layout
 from .rule import Variant
-from .scalars import Row, row
+from .scalars import Row, exact, row
 from .staging import STAGE_BELOW, CompiledUpdate, Staging
 from .steps import StepCounts
 
@@ -94,7 +94,7 @@ class CompiledRunner:
         """Step counts may not be read: every tensor gets a row of its own, worked out where its count lives."""
         device = self.bucket.device
         for i, member in enumerate(self.bucket.members):
-            step = states.dicts[i]["step"].add_(1)
+            step = exact(states.dicts[i]["step"].add_(1))
             numbers = row(optimizer, optimizer.param_groups[member.group], self.bucket.variant, step, read=False)
             values = torch.stack([torch.as_tensor(v, dtype=self.dtype, device=device) for v in numbers.values()])
             self._update(numbers, values, member.param, grads[i], states.tensors[i])

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from .buckets import Bucket
+from .layout import real
 from .rule import Scalar, Variant
-from .scalars import Row, row
+from .scalars import Row, exact, row
 from .transform import transform
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def _advance(state: dict[str, Any], variant: Variant, fresh: bool) -> Scalar:
     if step is None:
         return 1.0 if fresh else 2.0
     step += 1
-    return step if variant.on_device or variant.differentiable else float(step)
+    if variant.on_device:
+        return exact(step)
+    return step if variant.differentiable else float(step)
 
 
 def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
@@ -62,7 +65,7 @@ def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: 
     native = variant.rule.complex_native or not param.is_complex()
     if not native:
         grad = _transform(param, grad, row, variant)
-        param, grad, *state = (torch.view_as_real(tensor) for tensor in (param, grad, *state))
+        param, grad, *state = (real(tensor) for tensor in (param, grad, *state))
         variant.rule.eager(param, grad, state, row.scalars, variant.flags)
         return
     # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.

@@ -7,12 +7,7 @@ from torch import Tensor
 
 
 def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill one gapless run of memory, each once, in any order of the dimensions.
-
-    Not so for a tensor that is conjugated or negated lazily: its memory holds other numbers than its elements.
-    """
-    if tensor.is_conj() or tensor.is_neg():
-        return False
+    """Whether the elements fill one gapless run of memory, each once, in any order of the dimensions."""
     if tensor.is_contiguous():
         return True
     expected = 1
@@ -26,7 +21,12 @@ def is_dense(tensor: Tensor) -> bool:
 
 
 def same_layout(tensor: Tensor, like: Tensor) -> bool:
-    """Whether both tensors put the same element at the same place, counted from their first."""
+    """Whether both tensors put the same element at the same place, counted from their first.
+
+    Not so for a tensor that is conjugated or negated lazily: its memory holds other numbers than its elements.
+    """
+    if tensor.is_conj() or tensor.is_neg():
+        return False
     return tensor.stride() == like.stride() or (tensor.is_contiguous() and like.is_contiguous())
 
 

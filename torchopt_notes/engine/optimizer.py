@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast, overload
 
@@ -118,8 +119,12 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             RuntimeError: before anything is changed, for gradients or parameters that the optimizer cannot take.
         """
-        if torch.compiler.is_compiling():
+        # Once the compiler is loaded it may look at any frame, also where it does not trace at the moment.
+        if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
             return cast(float | None, _outside_of_the_graph(self, closure))
+        return self._step(closure)
+
+    def _step(self, closure: Callable[[], float] | None) -> float | None:
         self._accelerator_graph_capture_check()
         loss = None
         if closure is not None:
@@ -330,5 +335,7 @@ def _make_runner(bucket: Bucket) -> Runner:
     return EagerRunner(bucket)
 
 
+# Not torch.compiler.disable: that would import the compiler right here.
+@torch._disable_dynamo
 def _outside_of_the_graph(optimizer: Optimizer, closure: Callable[[], float] | None) -> float | None:
-    return cast(float | None, torch.compiler.disable(optimizer.step)(closure))
+    return optimizer._step(closure)

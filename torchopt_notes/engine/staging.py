@@ -65,6 +65,8 @@ class Staging:
             for k in range(len(state_names))
         ]
 
+        self._addresses = [[view.data_ptr() for view in views] for views in self._state_views]
+
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:
         """The dtypes of the vectors that a call gets: parameter, gradient, states."""
@@ -79,8 +81,12 @@ class Staging:
 
     def owns(self, states: list[tuple[Tensor, ...]]) -> bool:
         """Whether these still are the views that ``adopt`` made, and not what a user or a checkpoint put there."""
-        columns = zip(*states, strict=True)
-        return all(all(map(is_, column, views)) for column, views in zip(columns, self._state_views, strict=True))
+        return all(
+            all(map(is_, column, views)) and list(map(Tensor.data_ptr, column)) == addresses
+            for column, views, addresses in zip(
+                zip(*states, strict=True), self._state_views, self._addresses, strict=True
+            )
+        )
 
     def update(self, function: CompiledUpdate, values: Tensor, grads: list[Tensor]) -> None:
         """Updates all parameters and states in place, in as few calls as the area's size allows."""

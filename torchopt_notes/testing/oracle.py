@@ -4,8 +4,9 @@ A step of a well-written kernel returns the exact result for inputs that were ea
 is the bound used here: around the result in float64, ``ulp`` times the sum of
 
 * the spacing of the compute precision at that result (it must be represented), and
-* for each input tensor, how much the result moves when that input moves by half a spacing (it, or a product with it,
-  was rounded on the way). Rules are element-wise, so moving a whole tensor at once shows every element's sensitivity.
+* for each input tensor and the learning rate, how much the result moves when that input moves by half a spacing (it,
+  or a product with it, was rounded on the way). Rules are element-wise, so moving a whole tensor at once shows every
+  element's sensitivity.
 
 No constant is tuned. Where numbers cancel, the bound widens by exactly as much as the cancellation explains; where they
 do not, it stays at a few units in the last place.
@@ -76,7 +77,7 @@ def step_bounds(factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs) -> 
     change = 2.0**-26
     rounding = torch.finfo(COMPUTE[inputs.param.dtype]).eps / 2
     units = {name: spacing(value, COMPUTE[inputs.param.dtype]) for name, value in exact.items()}
-    moved = ["param", "grad", *[name for name, value in inputs.state.items() if _is_state(name, value)]]
+    moved = ["param", "grad", "lr", *[name for name, value in inputs.state.items() if _is_state(name, value)]]
     for name in moved:
         for result, value in _step(factory, kwargs, inputs, (name, 1 + change)).items():
             units[result] = units[result] + (value - exact[result]).abs() * (rounding / change)
@@ -96,6 +97,8 @@ def _step(
     param.grad = wide("grad", inputs.grad)
     optimizer = factory([param], **kwargs)
     optimizer.param_groups[0].update({k: v for k, v in inputs.options.items() if k != "params"})
+    if change is not None and change[0] == "lr":
+        optimizer.param_groups[0]["lr"] = float(inputs.options["lr"]) * change[1]
     if inputs.state:
         optimizer.state[param] = {
             name: wide(name, value)
