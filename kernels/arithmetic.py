@@ -13,8 +13,7 @@ def divide(x, y):
     """x / y, correctly rounded. fp64 division always is."""
     if x.dtype == tl.float64:
         return x / y
-    else:
-        return tl.div_rn(x, y)
+    return tl.div_rn(x, y)
 
 
 @triton.jit
@@ -22,8 +21,7 @@ def square_root(x):
     """√x, correctly rounded. fp64's always is."""
     if x.dtype == tl.float64:
         return tl.sqrt(x)
-    else:
-        return tl.sqrt_rn(x)
+    return tl.sqrt_rn(x)
 
 
 @triton.jit

@@ -1,6 +1,7 @@
 """Momentum with the learning rate inside: v ← μv - αg, w ← w + v."""
 
 import triton
+import triton.language as tl  # noqa: F401  (the interpreter looks for it in every module with a kernel)
 
 from .sgd import update as update
 

@@ -17,9 +17,8 @@ def update(param, grad, state, scalars, FLAGS: tl.constexpr):
         else:
             param -= lr * buffer
         return param, (buffer,)
-    else:
-        param -= lr * grad
-        return param, ()
+    param -= lr * grad
+    return param, ()
 
 
 @triton.jit

@@ -40,7 +40,9 @@ def assert_close(actual, expected):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.complex64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.complex64], ids=str
+)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_parity_with_the_reference(case, dtype, backend):
     """2 units in every step, while the learning rate changes at each."""
@@ -66,7 +68,14 @@ def test_gradients_that_are_late_or_come_and_go(kind, backend):
         return None if (index == 1 and step < 3) or (index == 2 and step % 2) or index == 3 else gradient
 
     assert_parity(
-        ours, theirs, kwargs=kwargs, candidate_kwargs={"backend": backend}, steps=6, ulp=2, gradients=irregular, shapes=SHAPES
+        ours,
+        theirs,
+        kwargs=kwargs,
+        candidate_kwargs={"backend": backend},
+        steps=6,
+        ulp=2,
+        gradients=irregular,
+        shapes=SHAPES,
     )
 
 

@@ -22,7 +22,9 @@ def test_equal_bits(case, dtype):
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("lr", [0.01, torch.tensor(0.01), torch.tensor([0.01]), torch.tensor(0.01, dtype=torch.float64)])
+@pytest.mark.parametrize(
+    "lr", [0.01, torch.tensor(0.01), torch.tensor([0.01]), torch.tensor(0.01, dtype=torch.float64)]
+)
 def test_learning_rates_of_every_kind(ours, theirs, dtype, lr):
     kwargs = {"lr": lr, "weight_decay": 0.1}
     assert_parity(ours, theirs, kwargs=kwargs, candidate_kwargs=EAGER, dtype=dtype)
@@ -36,9 +38,7 @@ def test_tensor_betas(ours, theirs, dtype):
 
 
 def test_tensor_weight_decay():
-    assert_parity(
-        SGD, torch.optim.SGD, kwargs={"lr": 0.1, "weight_decay": torch.tensor(0.1)}, candidate_kwargs=EAGER
-    )
+    assert_parity(SGD, torch.optim.SGD, kwargs={"lr": 0.1, "weight_decay": torch.tensor(0.1)}, candidate_kwargs=EAGER)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)

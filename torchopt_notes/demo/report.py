@@ -75,6 +75,7 @@ def write_plot(path: Path, reference: Result, ours: Result) -> None:
     curves.set_ylabel("training loss (nats per character)")
     curves.legend()
     difference.plot(steps, [abs(a - b) for a, b in zip(reference.losses, ours.losses, strict=True)], linewidth=1)
+    difference.set_ylim(bottom=0)
     difference.set_ylabel("|difference|")
     difference.set_xlabel("step")
     figure.tight_layout()
@@ -82,7 +83,9 @@ def write_plot(path: Path, reference: Result, ours: Result) -> None:
     pyplot.close(figure)
 
 
-def figures(reference: Result, ours: Result, settings: Settings, device: torch.device, parameters: int) -> dict[str, Any]:
+def figures(
+    reference: Result, ours: Result, settings: Settings, device: torch.device, parameters: int
+) -> dict[str, Any]:
     """Everything that was measured, as plain values."""
     results = (reference, ours)
     return {

@@ -73,15 +73,16 @@ def deterministic() -> Iterator[None]:
     """Lets torch use nothing whose result depends on the order in which threads arrive."""
     # cuBLAS reads this once, when its first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    algorithms, fill = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory finds bugs and costs time, which would be measured here.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(algorithms)
+        memory.fill_uninitialized_memory = fill
 
 
 def initial_model(text: Text, settings: Settings, device: torch.device) -> GPT:

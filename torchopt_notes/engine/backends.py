@@ -88,7 +88,9 @@ def unsuited(param: Tensor, grad: Tensor | None) -> str | None:
     return None
 
 
-def choose(name: str, requested: Backend, fused: bool, param: Tensor, grad: Tensor | None, differentiable: bool) -> Choice:
+def choose(
+    name: str, requested: Backend, fused: bool, param: Tensor, grad: Tensor | None, differentiable: bool
+) -> Choice:
     """The backend of one parameter, before its bucket's size is known (``auto`` on CPU may still turn to eager).
 
     Raises:
@@ -112,4 +114,6 @@ def choose(name: str, requested: Backend, fused: bool, param: Tensor, grad: Tens
             f"{name}: `fused=True` requires all the params to be floating point Tensors of supported devices, with "
             f"backend {backend!r} at hand, but {param.dtype} and {param.device.type}: {why_not}"
         )
-    raise RuntimeError(f"{name}: backend={backend!r} cannot run here: {why_not}; use backend='auto' to allow a fallback")
+    raise RuntimeError(
+        f"{name}: backend={backend!r} cannot run here: {why_not}; use backend='auto' to allow a fallback"
+    )

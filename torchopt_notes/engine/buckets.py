@@ -110,7 +110,11 @@ class Plan:
 
     @staticmethod
     def _add(
-        found: dict[tuple[object, ...], Bucket], member: Member, choice: Choice, variant: Variant, names: tuple[str, ...]
+        found: dict[tuple[object, ...], Bucket],
+        member: Member,
+        choice: Choice,
+        variant: Variant,
+        names: tuple[str, ...],
     ) -> None:
         param = member.param
         grad_dtype = param.grad.dtype if param.grad is not None else param.dtype

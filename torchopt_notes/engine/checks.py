@@ -69,7 +69,9 @@ def betas(name: str, values: Any, *, foreach: bool = False) -> None:
 def one_of(name: str, argument: str, value: Any, allowed: Sequence[str]) -> None:
     """One of the strings in ``allowed``."""
     if value not in allowed:
-        raise ValueError(f"{name}: Invalid {argument}: {value!r}; {argument} must be one of {', '.join(map(repr, allowed))}")
+        raise ValueError(
+            f"{name}: Invalid {argument}: {value!r}; {argument} must be one of {', '.join(map(repr, allowed))}"
+        )
 
 
 def exclusive_flags(name: str, group: dict[str, Any]) -> None:
@@ -103,5 +105,7 @@ def parameters(name: str, params: Sequence[Any], others: Sequence[Tensor], *, di
         if id(param) in seen:
             raise ValueError(f"{name}: a parameter group holds the same parameter twice (index {i}); list it once")
         if id(param) in held:
-            raise ValueError(f"{name}: some parameters appear in more than one parameter group (index {i} of the new one)")
+            raise ValueError(
+                f"{name}: some parameters appear in more than one parameter group (index {i} of the new one)"
+            )
         seen.add(id(param))

@@ -70,7 +70,9 @@ class Explanation(Sequence[BucketReport]):
             for bucket in self.buckets
         ]
         widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)
+        ]
         return "\n".join(line.rstrip() for line in (self.optimizer, *lines))
 
 

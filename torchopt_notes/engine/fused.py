@@ -26,6 +26,7 @@ from .rows import DeviceRows, HostRows, lives_on_device
 if TYPE_CHECKING:
     from .optimizer import Optimizer
 
+
 class FusedRunner:
     """Runs a bucket's rule as one kernel launch."""
 
@@ -101,13 +102,7 @@ class FusedRunner:
         if not self._odd:
             return [None] * len(columns)
         odd = set(self._odd)
-        return [
-            [
-                dense_copy(tensor) if k in odd else tensor
-                for k, tensor in enumerate(column)
-            ]
-            for column in columns
-        ]
+        return [[dense_copy(tensor) if k in odd else tensor for k, tensor in enumerate(column)] for column in columns]
 
     def _rows(self, optimizer: Optimizer, states: States) -> HostRows | DeviceRows:
         """The numbers of this step, refreshed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ from torch import Tensor
 from ..kernels import skeleton
 from .buckets import Bucket, States
 from .device_array import DeviceArray
-from .layout import compute_dtype
 from .launch import REFRESH_BLOCK, launch, refresh_constants
+from .layout import compute_dtype
 from .scalars import hyperparameters, row
 from .steps import StepCounts
 

@@ -24,7 +24,12 @@ import torch
 from ..engine.rule import Variant
 from .cases import CASES
 
-TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "sm_100": ("cuda", 100, 32), "gfx942": ("hip", "gfx942", 64)}
+TARGETS = {
+    "sm_80": ("cuda", 80, 32),
+    "sm_90": ("cuda", 90, 32),
+    "sm_100": ("cuda", 100, 32),
+    "gfx942": ("hip", "gfx942", 64),
+}
 DTYPES = {
     "fp32": (torch.float32, torch.float32),
     "bf16": (torch.bfloat16, torch.bfloat16),
@@ -179,7 +184,19 @@ def _cubin_resources(cubin: bytes) -> tuple[int, int, int]:
 
 def show(results: Sequence[Result]) -> str:
     """The table, and a line that counts what broke the rule."""
-    header = ("rule", "kernel", "dtype", "target", "registers", "stack", "spills", "128-bit loads", "stores", "bytes", "")
+    header = (
+        "rule",
+        "kernel",
+        "dtype",
+        "target",
+        "registers",
+        "stack",
+        "spills",
+        "128-bit loads",
+        "stores",
+        "bytes",
+        "",
+    )
     rows = [
         (
             r.job.rule,
@@ -197,14 +214,19 @@ def show(results: Sequence[Result]) -> str:
         for r in results
     ]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    ]
     broken = sum(bool(r.broken) for r in results)
     return "\n".join([*lines, f"{len(results)} kernels compiled, {broken} broken"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m torchopt_notes.testing.codegen", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m torchopt_notes.testing.codegen", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=list(DTYPES))
     chosen = parser.parse_args(arguments)

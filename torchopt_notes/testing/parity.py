@@ -213,7 +213,14 @@ def _check_bounds(step: int, name: str, actual: Tensor, expected: Tensor, bounds
     distance = bounds.distance(actual)
     if not bounds.contain(actual, limit).all():
         exact = torch.view_as_complex(bounds.exact) if actual.is_complex() else bounds.exact
-        _fail(step, name, actual, exact, torch.where(distance > limit, distance, 0), f"at most {ulp:g} units from float64 are allowed")
+        _fail(
+            step,
+            name,
+            actual,
+            exact,
+            torch.where(distance > limit, distance, 0),
+            f"at most {ulp:g} units from float64 are allowed",
+        )
     return float(distance.max())
 
 

@@ -1,0 +1,85 @@
+# Sets up .venv on first use; needs Python >= 3.11 with venv, and a C++ compiler for the compiled backend.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The first that runs and is new enough: a version manager's stand-in exists without a Python behind it.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+# Which tests: a pytest -m expression; empty for all.
+SELECT ?= not full
+# The exit code besides 0 that passes: 5 where it is fine that nothing was selected.
+EMPTY ?= 0
+PYTEST = $(RUN) -m pytest -m "$(SELECT)"
+# Every worker loads torch: more of them than this cost memory and start-up, and save no time.
+PARALLEL := -n auto --maxprocesses 8
+ALLOW_EMPTY = || test $$? -eq $(EMPTY)
+
+# What holds on every backend runs twice: the second time on kernels in Triton's interpreter.
+INTERPRETED := tests/kernels tests/engine/test_contract.py tests/optim/test_golden.py
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r target line; do \
+		printf '  make %-10s %s\n' "$$target" "$$line"; done
+
+.PHONY: demo
+demo: $(INSTALLED) ## train a small GPT with torch.optim and with this package, and compare
+	$(RUN) -m torchopt_notes.demo
+
+# Two processes: Triton reads TRITON_INTERPRET when the kernels are imported. Two threads per worker keep the workers
+# out of each other's way and still run the compiled backend's parallel loops.
+.PHONY: test
+test: export OMP_NUM_THREADS ?= 2
+test: $(INSTALLED) ## quick tests
+	$(PYTEST) $(PARALLEL) tests --ignore=tests/kernels --ignore=tests/gpu $(ALLOW_EMPTY)
+	TRITON_INTERPRET=1 $(PYTEST) $(PARALLEL) $(INTERPRETED) $(ALLOW_EMPTY)
+	$(PYTEST) tests/gpu || test $$? -eq 5
+
+.PHONY: test-full
+test-full: ## all tests
+	$(MAKE) test SELECT=
+
+# Without a GPU every module skips itself, and pytest calls that an empty run (5).
+.PHONY: test-gpu
+test-gpu: $(INSTALLED) ## tests that need a GPU
+	$(RUN) -m pytest tests/gpu || test $$? -eq 5
+
+.PHONY: lint
+lint: $(INSTALLED) ## format and lint, changing nothing
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+
+.PHONY: types
+types: $(INSTALLED) ## type check
+	$(RUN) -m mypy
+
+.PHONY: kernels
+kernels: $(INSTALLED) ## compile all kernels for several GPUs and check what came out
+	$(RUN) -m torchopt_notes.testing.codegen
+
+.PHONY: bench
+bench: $(INSTALLED) ## measure this machine
+	$(RUN) -m benchmarks.foundation
+
+.PHONY: clean
+clean: ## remove the environment, caches and outputs
+	rm -rf $(VENV) build dist demo_output .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is what a broken venv lacks: without Python's venv package the folder and its interpreter appear all the same.
+$(VENV)/bin/pip:
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		echo "Python >= 3.11 is needed, found $(or $(shell $(or $(PYTHON),python3) --version 2>&1),none); say which to use: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "$(PYTHON) cannot make a virtual environment; install its venv package (Debian: python3-venv)" >&2; exit 1; }
+
+$(INSTALLED): $(VENV)/bin/pip pyproject.toml .ci/constraints.txt
+	$(RUN) -m pip install --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	touch $@
