@@ -14,7 +14,9 @@ from torch import Tensor
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float, Tensor)) else math.nan
+    if isinstance(value, Tensor):
+        return value.detach().item()
+    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def learning_rate(name: str, lr: Any, *, foreach: bool = False) -> None:

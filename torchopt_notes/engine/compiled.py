@@ -45,7 +45,7 @@ def compiled_update(
     function = types.FunctionType(code, globals(), closure=rule_update.__closure__)
     # Whether a loop runs in parallel is decided from the size seen first; a threshold of one element makes that
     # decision the same for every size.
-    options = {"cpp.min_chunk_size": 1}
+    options: dict[str, Any] = {"cpp.min_chunk_size": 1}
     compiled: CompiledUpdate = torch.compile(function, dynamic=True, fullgraph=True, options=options)
     return compiled
 
@@ -139,7 +139,8 @@ class CompiledRunner:
         return self._parts
 
     def _new_part(self, group: int, members: list[int], states: States) -> Part:
-        staged, direct = [], []
+        staged: list[int] = []
+        direct: list[int] = []
         for i in members:
             param = self.bucket.members[i].param
             small = param.numel() < STAGE_BELOW and all(s.dtype is param.dtype for s in states.tensors[i])

@@ -68,4 +68,4 @@ class DeviceArray:
 
     def _grow(self, position: int) -> None:
         buffer = torch.empty(self.tensor.shape, dtype=self.tensor.dtype, pin_memory=True)
-        self._ring.insert(position, (buffer, torch.cuda.Event()))
+        self._ring.insert(position, (buffer, torch.cuda.Event()))  # type: ignore[no-untyped-call]

@@ -60,7 +60,7 @@ def update_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, aligned
 
 
 def refresh_constants(variant: Variant, step_dtype: torch.dtype, *, n_hyper: int) -> dict[str, Any]:
-    """The compile-time arguments of ``skeleton.refresh_rows``, for counts of this dtype and this many hyperparameters."""
+    """The compile-time arguments of ``skeleton.refresh_rows``, for counts of this dtype and so many hyperparameters."""
     return {
         "SCALARS": rule_kernel(variant.rule).scalars,
         "STEP_DTYPE": TRITON_DTYPES[step_dtype],

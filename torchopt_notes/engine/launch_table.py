@@ -12,7 +12,7 @@ from torch import Tensor
 from .device_array import DeviceArray
 
 BLOCK = 1024
-"""Elements per program: 8 per thread at 4 warps, the fewest that make a 128-bit access of every dtype down to 16 bits."""
+"""Elements per program: 8 per thread at 4 warps, the fewest that make a 128-bit access of 16-bit dtypes."""
 
 ALIGNMENT = 16
 """Bytes that an address must be a multiple of for 128-bit access."""

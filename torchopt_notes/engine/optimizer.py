@@ -121,7 +121,7 @@ class Optimizer(torch.optim.Optimizer):
         """
         # Once the compiler is loaded it may look at any frame, also where it does not trace at the moment.
         if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
-            return cast(float | None, _outside_of_the_graph(self, closure))
+            return _outside_of_the_graph(self, closure)
         return self._step(closure)
 
     def _step(self, closure: Callable[[], float] | None) -> float | None:
@@ -204,7 +204,7 @@ class Optimizer(torch.optim.Optimizer):
         param, group = member.param, self.param_groups[member.group]
         state = self.state[param]
         names = self.state_names(group)
-        fresh = state.keys().isdisjoint(names)
+        fresh: bool = state.keys().isdisjoint(names)
         if self.has_step and "step" not in state:
             state["step"] = self._new_step(0.0, param, group)
         for name in names:
@@ -214,7 +214,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @staticmethod
     def _new_step(value: float, param: Tensor, group: dict[str, Any]) -> Tensor:
-        """A step count where torch keeps it: on the host, unless a fused or captured step must find it on the device."""
+        """A step count where torch keeps it: on the host, unless a fused or captured step needs it on the device."""
         on_device = group.get("capturable") or group["fused"]
         return torch.tensor(
             value,
@@ -256,7 +256,10 @@ class Optimizer(torch.optim.Optimizer):
     def _accelerator_graph_capture_check(self) -> None:
         """Refuses to be captured in a CUDA graph while step counts or learning rates live on the host."""
         # Not is_available(): it asks the driver, and a process that never used CUDA captures nothing.
-        if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
+        if not (
+            torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+            and torch.cuda.is_current_stream_capturing()
+        ):
             return
         for group in self.param_groups:
             if not group.get("capturable") and not all(
@@ -336,6 +339,6 @@ def _make_runner(bucket: Bucket) -> Runner:
 
 
 # Not torch.compiler.disable: that would import the compiler right here.
-@torch._disable_dynamo
+@torch._disable_dynamo  # type: ignore[attr-defined]
 def _outside_of_the_graph(optimizer: Optimizer, closure: Callable[[], float] | None) -> float | None:
     return optimizer._step(closure)

@@ -1,4 +1,4 @@
-"""The table of numbers that a launch reads: worked out on the host, or on the device when the host may not know them."""
+"""The numbers that a launch reads: worked out on the host, or on the device when the host may not know them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class DeviceRows:
         places: npt.NDArray[np.intp] = np.argwhere(np.array(on_device))
         if len(places):
             targets = [self._hyper.tensor[g, i] for g, i in places.tolist()]
-            torch._foreach_copy_(targets, [values[g][i].detach() for g, i in places.tolist()])  # type: ignore[union-attr]
+            torch._foreach_copy_(targets, [values[g][i].detach() for g, i in places.tolist()])
 
     def _steps(self, states: States) -> list[Tensor]:
         """Each tensor's step count on the device, moved there when it is not."""

@@ -25,7 +25,7 @@ class EagerRule(Protocol):
         flags: what ``Optimizer.flags`` returned; plain Python values.
     """
 
-    def __call__(self, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Any, flags: Any) -> None: ...
+    def __call__(self, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Any, flags: Any, /) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ def row(optimizer: Optimizer, group: dict[str, Any], variant: Variant, step: Sca
     scalars = variant.rule.scalars(step, *hyper)
     decay = decay_scalar(variant.decay, lr, weight_decay)
     if read:
-        # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter then takes its precision.
+        # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
         decay = decay if variant.decay == "decoupled" else _read(decay)
-        return Row(decay, type(scalars)(*map(_read, scalars)))
+        return Row(decay, type(scalars)(*map(_read, scalars)))  # type: ignore[arg-type]
     return Row(decay, scalars)
 
 

@@ -118,7 +118,7 @@ class Staging:
         if self._is_complex:
             vector = torch.view_as_complex(vector.view(-1, 2))
         sizes = [param.numel() for param in params]
-        pieces = vector[: sum(sizes)].split(sizes)
+        pieces = torch.split(vector[: sum(sizes)], sizes)
         return [
             piece.as_strided(param.shape, param.stride()) if is_dense(param) else piece.view(param.shape)
             for piece, param in zip(pieces, params, strict=True)

@@ -11,7 +11,8 @@ from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
 from ..engine.arithmetic import addcdiv_, addcmul_, lerp_
-from ..engine.optimizer import Backend, Optimizer
+from ..engine.backends import Backend
+from ..engine.optimizer import Optimizer
 from ..engine.rule import Rule, Scalar
 
 

@@ -10,7 +10,8 @@ from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
 from ..engine.arithmetic import add_
-from ..engine.optimizer import Backend, Optimizer
+from ..engine.backends import Backend
+from ..engine.optimizer import Optimizer
 from ..engine.rule import Rule, Scalar
 
 Form = Literal["heavy-ball", "ema", "velocity"]

@@ -72,7 +72,7 @@ class Result:
 
 def jobs(targets: Sequence[str], dtypes: Sequence[str]) -> Iterator[Job]:
     """Every rule with its flags, in every dtype, and every rule's scalars, for every target."""
-    seen = set()
+    seen: set[tuple[object, str]] = set()
     for case in CASES:
         optimizer = case.optimizer([torch.nn.Parameter(torch.zeros(1))], backend="eager", **case.kwargs)
         group = optimizer.param_groups[0]

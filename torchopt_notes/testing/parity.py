@@ -51,7 +51,7 @@ class Difference:
 
 
 class ParityError(AssertionError):
-    """The candidate is not what the reference is. ``difference`` says where first, or is None if states do not match."""
+    """The candidate is not what the reference is. ``difference`` says where first; None if their states do not match."""
 
     def __init__(self, message: str, difference: Difference | None = None) -> None:
         super().__init__(message)
@@ -161,7 +161,7 @@ def _bounds(
     for i, param in enumerate(params):
         if param.grad is None or param.numel() == 0:
             continue
-        state = optimizer.state[param] if param in optimizer.state else {}
+        state = optimizer.state.get(param, {})
         found = step_bounds(reference, kwargs, Inputs(param, param.grad, state, options[id(param)]))
         bounds[f"params[{i}]"] = found.pop("param")
         bounds |= {f"state[{i}][{name!r}]": bound for name, bound in found.items()}
@@ -179,8 +179,8 @@ def _pairs(
     for i, (our, their) in enumerate(zip(ours, theirs, strict=True)):
         pairs.append((f"params[{i}]", our.detach(), their.detach()))
         # Not indexed blindly: both states are defaultdicts.
-        our_state = ours_optimizer.state[our] if our in ours_optimizer.state else {}
-        their_state = their_optimizer.state[their] if their in their_optimizer.state else {}
+        our_state = ours_optimizer.state.get(our, {})
+        their_state = their_optimizer.state.get(their, {})
         if our_state.keys() != their_state.keys():
             raise ParityError(
                 f"step {step}, state[{i}]: the candidate keeps {sorted(our_state)}, the reference {sorted(their_state)}"

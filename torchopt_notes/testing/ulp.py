@@ -12,10 +12,8 @@ def spacing(value: Tensor, dtype: torch.dtype) -> Tensor:
     Below the smallest normal number it is the spacing of the subnormals.
     """
     info = torch.finfo(dtype)
-    _, exponent = torch.frexp(value.double().abs())
-    return torch.ldexp(torch.full_like(value, info.eps, dtype=torch.float64), exponent - 1).clamp_min(
-        info.smallest_normal * info.eps
-    )
+    _, exponent = torch.frexp(value.double().abs().clamp_min(info.smallest_normal))
+    return torch.ldexp(torch.full_like(value, info.eps, dtype=torch.float64), exponent - 1)
 
 
 def ulp_distance(actual: Tensor, expected: Tensor, *, scale: Tensor | None = None) -> Tensor:

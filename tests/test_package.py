@@ -1,0 +1,72 @@
+"""What a user sees before the first step: imports, public names, executed examples."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import torchopt_notes
+
+ROOT = Path(__file__).parent.parent
+
+IMPORTS = """
+import sys, torch
+before = set(sys.modules)
+import torchopt_notes{then}
+print(any(name.split(".")[0] == "triton" or "_dynamo" in name or "_inductor" in name for name in set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "loaded"), [("", "False"), ("; import torch._dynamo", "True")], ids=["ours", "control"]
+)
+def test_the_import_loads_neither_triton_nor_the_compiler(then, loaded):
+    command = [sys.executable, "-c", IMPORTS.format(then=then)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == loaded
+
+
+MODULES = [
+    name
+    for _, name, _ in pkgutil.walk_packages(torchopt_notes.__path__, "torchopt_notes.")
+    if "__main__" not in name and ".kernels" not in name and ".demo" not in name
+]
+
+
+@pytest.mark.parametrize("name", ["torchopt_notes", *MODULES])
+def test_docstring_examples(name):
+    failures, _ = doctest.testmod(importlib.import_module(name))
+    assert failures == 0
+
+
+def test_every_optimizer_has_an_executed_example():
+    finder = doctest.DocTestFinder(recurse=False)
+    for name in torchopt_notes.__all__:
+        if name != "Optimizer":
+            assert any(test.examples for test in finder.find(getattr(torchopt_notes, name), name))
+
+
+def test_the_readme_example_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_signatures_are_torchs_plus_backend(name):
+    import inspect
+
+    ours = inspect.signature(getattr(torchopt_notes, name)).parameters
+    theirs = inspect.signature(getattr(torch.optim, name)).parameters
+    assert [n for n in ours if n != "backend"] == list(theirs)
+    for key, parameter in theirs.items():
+        assert (ours[key].default, ours[key].kind) == (parameter.default, parameter.kind)
+    param = torch.nn.Parameter(torch.ones(1))
+    ours_defaults = getattr(torchopt_notes, name)([param]).defaults
+    assert ours_defaults == getattr(torch.optim, name)([param]).defaults
