@@ -61,9 +61,9 @@ def update_chunk(
     b_tensors = ()
     for i in tl.static_range(len(p_tensors)):
         if MASKED:
-            b_tensors = (*b_tensors, tl.load(p_tensors[i] + o_chunk, mask=m_chunk, other=0.0).to(COMPUTE))
+            b_tensors = b_tensors + (tl.load(p_tensors[i] + o_chunk, mask=m_chunk, other=0.0).to(COMPUTE),)
         else:
-            b_tensors = (*b_tensors, tl.load(p_tensors[i] + o_chunk).to(COMPUTE))
+            b_tensors = b_tensors + (tl.load(p_tensors[i] + o_chunk).to(COMPUTE),)
     b_param = b_tensors[0]
     b_grad = b_tensors[1]
     if MAXIMIZE:
@@ -114,10 +114,10 @@ def update_bucket(
     p_row = rows + tl.load(tensor_row + t) * ROW_LENGTH
     row = ()
     for i in tl.static_range(ROW_LENGTH):
-        row = (*row, tl.load(p_row + i))
+        row = row + (tl.load(p_row + i),)
     p_tensors = ()
     for i in tl.static_range(len(DTYPES)):
-        p_tensors = (*p_tensors, tensor_address(addresses, i, n_tensors, t, DTYPES[i], ALIGNED) + start)
+        p_tensors = p_tensors + (tensor_address(addresses, i, n_tensors, t, DTYPES[i], ALIGNED) + start,)
     o_chunk = tl.arange(0, BLOCK)
     if start + BLOCK <= numel:  # a mask on this path would split every 128-bit access into scalars
         update_chunk(p_tensors, o_chunk, o_chunk < BLOCK, row, UPDATE, FLAGS, COMPUTE, MAXIMIZE, DECAY, False)
@@ -154,7 +154,7 @@ def refresh_rows(
     p_hyper = hyper + tl.load(tensor_group + t, mask=m_tensor, other=0) * N_HYPER
     h = ()
     for i in tl.static_range(N_HYPER):
-        h = (*h, tl.load(p_hyper + i, mask=m_tensor, other=0.5))
+        h = h + (tl.load(p_hyper + i, mask=m_tensor, other=0.5),)
     scalars = SCALARS(step.to(tl.float64), h[2:])
     decay = h[1]
     if DECAY == DECOUPLED:

@@ -152,7 +152,7 @@ def test_numbers_worked_out_on_the_device(case):
         steps, states = [2] * 6, optimizer.gather_states(bucket)
     rows.refresh(optimizer, states)
     group = optimizer.param_groups[0]
-    expected = [row(optimizer, group, bucket.variant, float(step)).values() for step in steps]
+    expected = [row(optimizer, group, bucket.kind.variant, float(step)).values() for step in steps]
     torch.testing.assert_close(rows.rows.tensor, torch.tensor(expected), rtol=1.2e-7, atol=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, repeat
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .backends import COMPILE_FROM, Backend, Choice
+from .backends import COMPILE_FROM, Backend
 from .rule import Variant
 
 if TYPE_CHECKING:
@@ -31,101 +32,115 @@ class States(NamedTuple):
     """A bucket's states at one step, in the order of its members.
 
     Attributes:
-        dicts: each parameter's state, for its ``step``.
-        tensors: each parameter's state tensors, in the order of the bucket's ``state_names``.
+        dicts: each parameter's state.
+        steps: each parameter's step count; empty for a rule that keeps none.
+        columns: for each of the bucket's ``state_names``, each parameter's tensor.
         fresh: which states were created just now, or None when none was.
     """
 
     dicts: list[dict[str, Any]]
-    tensors: list[tuple[Tensor, ...]]
+    steps: list[Tensor]
+    columns: list[list[Tensor]]
     fresh: list[bool] | None
+
+    def of(self, i: int) -> list[Tensor]:
+        """The state tensors of one parameter."""
+        return [column[i] for column in self.columns]
 
 
 class Runner(Protocol):
     """What a backend makes of a bucket. It may cache what it likes, but holds no gradient and no state alive."""
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
+    def fits(self, grads: list[Tensor], states: States) -> bool:
+        """Whether the bucket still is what the runner was made for. Called for all buckets before any is run.
+
+        Raises:
+            RuntimeError: when the tensors cannot be updated at all.
+        """
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates parameters and states in place."""
 
 
-@dataclass
-class Bucket:
-    """Parameters that share backend, device, dtypes and code."""
+class Kind(NamedTuple):
+    """What the parameters of a bucket share."""
 
     backend: Backend
     reason: str
     device: torch.device
     dtype: torch.dtype
     grad_dtype: torch.dtype
-    strided: bool
+    grad_layout: torch.layout
     variant: Variant
     state_names: tuple[str, ...]
+    state_dtypes: tuple[torch.dtype, ...]
+
+
+@dataclass
+class Bucket:
+    """Parameters that share backend, device, dtypes and code."""
+
+    kind: Kind
     members: list[Member] = field(default_factory=list)
+    params: list[Tensor] = field(default_factory=list)
     runner: Runner | None = None
+    grads_moved: bool = True
     _grads: list[weakref.ref[Tensor]] = field(default_factory=list)
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """The parameter groups that the members come from."""
+        return sorted({member.group for member in self.members})
 
     @property
     def elements(self) -> int:
         """How many numbers the bucket's parameters hold."""
-        return sum(member.param.numel() for member in self.members)
+        return sum(param.numel() for param in self.params)
 
     def gather(self) -> list[Tensor] | None:
         """This step's gradients, or None when they no longer are what the bucket was built for."""
-        grads = [member.param.grad for member in self.members]
-        # Only weak references are kept: a gradient set to None between steps must be freed.
+        grads: list[Any] = [param.grad for param in self.params]
         if any(map(is_, grads, repeat(None))):
             return None
-        if len(self._grads) == len(grads) and all(map(is_, grads, [ref() for ref in self._grads])):
-            return grads  # type: ignore[return-value]
-        strided, dtype = torch.strided, self.grad_dtype
-        if not all(grad.dtype is dtype and (grad.layout is strided) == self.strided for grad in grads):  # type: ignore[union-attr]
-            return None
-        self._grads = [weakref.ref(grad) for grad in grads]  # type: ignore[arg-type]
-        return grads  # type: ignore[return-value]
+        # Only weak references are kept: a gradient set to None between steps must be freed.
+        self.grads_moved = not (self._grads and all(map(is_, grads, [ref() for ref in self._grads])))
+        if self.grads_moved:
+            dtype, layout = self.kind.grad_dtype, self.kind.grad_layout
+            if not all(grad.dtype is dtype and grad.layout is layout for grad in grads):
+                return None
+            self._grads = list(map(weakref.ref, grads))
+        return grads
 
 
 class Plan:
-    """Who runs what in a step. Built once, checked at every step, rebuilt when anything it rests on has changed."""
+    """Who runs what in a step. Built once, checked at every step, rebuilt when anything it rests on has changed.
+
+    Args:
+        optimizer: whose parameters are planned.
+        every: plan parameters without a gradient too, as if they had one like themselves (for ``explain``).
+    """
 
     def __init__(self, optimizer: Optimizer, *, every: bool = False) -> None:
-        """Args:
-        every: plan parameters without a gradient too, as if they had one like themselves (for ``explain``).
-        """
         self.params = list(_all_params(optimizer))
         self.variants = [optimizer.variant(group) for group in optimizer.param_groups]
         self.idle: list[Tensor] = []
-        self.buckets: list[Bucket] = []
-        found: dict[tuple[object, ...], Bucket] = {}
+        found: dict[Kind, Bucket] = {}
         for index, group in enumerate(optimizer.param_groups):
             names = group.get("param_names") or [f"{index}.{i}" for i in range(len(group["params"]))]
             for name, param in zip(names, group["params"], strict=True):
                 if param.grad is None and not every:
                     self.idle.append(param)
                     continue
-                choice = optimizer.choose(group, param)
-                self._add(found, Member(param, index, name), choice, self.variants[index], optimizer.state_names(group))
+                kind = _kind(optimizer, group, self.variants[index], param)
+                bucket = found.setdefault(kind, Bucket(kind))
+                bucket.members.append(Member(param, index, name))
+                bucket.params.append(param)
         self.buckets = list(found.values())
         for bucket in self.buckets:
             _settle(bucket)
 
-    @staticmethod
-    def _add(
-        found: dict[tuple[object, ...], Bucket],
-        member: Member,
-        choice: Choice,
-        variant: Variant,
-        names: tuple[str, ...],
-    ) -> None:
-        param = member.param
-        grad_dtype = param.grad.dtype if param.grad is not None else param.dtype
-        strided = param.grad is None or param.grad.layout is torch.strided
-        key = (choice, param.device, param.dtype, grad_dtype, strided, variant, names)
-        if key not in found:
-            found[key] = Bucket(*choice, param.device, param.dtype, grad_dtype, strided, variant, names)
-        found[key].members.append(member)
-
-    def gather(self, optimizer: Optimizer) -> list[tuple[Bucket, list[Tensor]]] | None:
-        """Each bucket with this step's gradients, or None when the plan no longer fits the optimizer."""
+    def gather(self, optimizer: Optimizer) -> list[tuple[Runner, list[Tensor], States]] | None:
+        """What each bucket's runner needs for this step, or None when the plan no longer fits the optimizer."""
         params = list(_all_params(optimizer))
         if len(params) != len(self.params) or not all(map(is_, params, self.params)):
             return None
@@ -133,12 +148,16 @@ class Plan:
             return None
         if any(param.grad is not None for param in self.idle):
             return None
+        found = [(bucket, bucket.gather()) for bucket in self.buckets]
         work = []
-        for bucket in self.buckets:
-            grads = bucket.gather()
+        for bucket, grads in found:
             if grads is None:
                 return None
-            work.append((bucket, grads))
+            assert bucket.runner is not None, "a plan is carried out only after its runners were made"
+            states = optimizer.gather_states(bucket)
+            if not bucket.runner.fits(grads, states):
+                return None
+            work.append((bucket.runner, grads, states))
         return work
 
 
@@ -146,12 +165,22 @@ def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
     return chain.from_iterable(group["params"] for group in optimizer.param_groups)
 
 
+def _kind(optimizer: Optimizer, group: dict[str, Any], variant: Variant, param: Tensor) -> Kind:
+    like = param if param.grad is None else param.grad
+    names = optimizer.state_names(group)
+    state = optimizer.state[param] if param in optimizer.state else {}
+    dtypes = tuple(state[name].dtype if name in state else param.dtype for name in names)
+    choice = optimizer.choose(group, param)
+    return Kind(*choice, param.device, param.dtype, like.dtype, like.layout, variant, names, dtypes)
+
+
 def _settle(bucket: Bucket) -> None:
     """Decides between compiled and eager where that depends on how much there is to do."""
-    if bucket.backend == "compiled" and bucket.reason == "auto":
+    if bucket.kind.backend == "compiled" and bucket.kind.reason == "auto":
         elements = bucket.elements
         if elements >= COMPILE_FROM:
-            bucket.reason = f"auto: {elements:,} elements, compiling pays from {COMPILE_FROM:,}"
+            reason = f"auto: {elements:,} elements, compiling pays from {COMPILE_FROM:,}"
+            bucket.kind = bucket.kind._replace(reason=reason)
         else:
-            bucket.backend = "eager"
-            bucket.reason = f"auto: {elements:,} elements, compiling would pay from {COMPILE_FROM:,}"
+            reason = f"auto: {elements:,} elements, compiling would pay from {COMPILE_FROM:,}"
+            bucket.kind = bucket.kind._replace(backend="eager", reason=reason)

@@ -67,46 +67,53 @@ class CompiledRunner:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.steps = StepCounts()
-        self.dtype = compute_dtype(bucket.dtype)
+        self.dtype = compute_dtype(bucket.kind.dtype)
         self.groups = [member.group for member in bucket.members]
+        # One buffer serves every call: on CPU a call has read it when it returns, elsewhere it gets a copy.
+        self._row_tensor = torch.empty(1 + len(bucket.kind.variant.rule.scalar_names), dtype=self.dtype)
+        self._row = self._row_tensor.numpy()
         self._parts: list[Part] = []
         self._version = -1
         self._functions: dict[tuple[torch.dtype, ...], CompiledUpdate] = {}
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
+    def fits(self, grads: list[Tensor], states: States) -> bool:
+        """Any layout and dtype is handled, tensor by tensor."""
+        return True
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates the bucket's parameters and states in place."""
-        states = optimizer.gather_states(self.bucket)
-        if self.bucket.variant.on_device:
+        if self.bucket.kind.variant.on_device:
             self._run_on_device(optimizer, grads, states)
             return
         self.steps.advance(states)
         for part in self._current_parts(states):
             step = float(self.steps.values[part.members[0]])
-            numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.variant, step)
-            values = torch.tensor([float(v) for v in numbers.values()], dtype=self.dtype).to(self.bucket.device)
+            numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.kind.variant, step)
+            self._row[:] = [float(value) for value in numbers.values()]
+            values = self._row_tensor.to(self.bucket.kind.device)
             for i in part.direct:
-                self._update(numbers, values, self.bucket.members[i].param, grads[i], states.tensors[i])
+                self._update(numbers, values, self.bucket.members[i].param, grads[i], states.of(i))
             if part.staging is not None:
                 function = self._function(numbers, part.staging.dtypes)
                 part.staging.update(function, values, [grads[i] for i in part.staged])
 
     def _run_on_device(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Step counts may not be read: every tensor gets a row of its own, worked out where its count lives."""
-        device = self.bucket.device
+        device = self.bucket.kind.device
         for i, member in enumerate(self.bucket.members):
             step = exact(states.dicts[i]["step"].add_(1))
-            numbers = row(optimizer, optimizer.param_groups[member.group], self.bucket.variant, step, read=False)
+            numbers = row(optimizer, optimizer.param_groups[member.group], self.bucket.kind.variant, step, read=False)
             values = torch.stack([torch.as_tensor(v, dtype=self.dtype, device=device) for v in numbers.values()])
-            self._update(numbers, values, member.param, grads[i], states.tensors[i])
+            self._update(numbers, values, member.param, grads[i], states.of(i))
 
     def _function(self, numbers: Row, dtypes: tuple[torch.dtype, ...]) -> CompiledUpdate:
         if dtypes not in self._functions:
             # What only decides where step counts live and who was asked for does not change the code.
-            variant = self.bucket.variant._replace(on_device=False, fused=False)
+            variant = self.bucket.kind.variant._replace(on_device=False, fused=False)
             self._functions[dtypes] = compiled_update(variant, type(numbers.scalars), dtypes)
         return self._functions[dtypes]
 
-    def _update(self, numbers: Row, values: Tensor, param: Tensor, grad: Tensor, state: tuple[Tensor, ...]) -> None:
+    def _update(self, numbers: Row, values: Tensor, param: Tensor, grad: Tensor, state: list[Tensor]) -> None:
         """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
         if param.numel() == 0:
             return
@@ -129,7 +136,7 @@ class CompiledRunner:
     def _current_parts(self, states: States) -> list[Part]:
         """The parts of the last step while they still hold; else new ones."""
         if self._version != self.steps.version or not all(
-            part.staging is None or part.staging.owns(_pick(states, part.staged)) for part in self._parts
+            part.staging is None or part.staging.owns(_pick(states.columns, part.staged)) for part in self._parts
         ):
             chosen: dict[tuple[int, float], list[int]] = {}
             for i, key in enumerate(zip(self.groups, self.steps.values.tolist(), strict=True)):
@@ -143,15 +150,17 @@ class CompiledRunner:
         direct: list[int] = []
         for i in members:
             param = self.bucket.members[i].param
-            small = param.numel() < STAGE_BELOW and all(s.dtype is param.dtype for s in states.tensors[i])
+            small = param.numel() < STAGE_BELOW and all(s.dtype is param.dtype for s in states.of(i))
             (staged if small else direct).append(i)
         part = Part(group, members, direct, staged)
         if staged:
             params = [self.bucket.members[i].param for i in staged]
-            part.staging = Staging(params, self.bucket.grad_dtype, self.bucket.state_names)
+            part.staging = Staging(params, self.bucket.kind.grad_dtype, self.bucket.kind.state_names)
             part.staging.adopt([states.dicts[i] for i in staged])
         return part
 
 
-def _pick(states: States, chosen: list[int]) -> list[tuple[Tensor, ...]]:
-    return [states.tensors[i] for i in chosen]
+def _pick(columns: list[list[Tensor]], chosen: list[int]) -> list[list[Tensor]]:
+    if not columns or len(chosen) == len(columns[0]):
+        return columns
+    return [[column[i] for i in chosen] for column in columns]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .buckets import Bucket
+from .buckets import Bucket, States
 from .layout import real
 from .rule import Scalar, Variant
 from .scalars import Row, exact, row
@@ -27,10 +27,13 @@ class EagerRunner:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
+    def fits(self, grads: list[Tensor], states: States) -> bool:
+        """torch's operations take any tensors, and say so themselves where they do not."""
+        return True
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates the bucket's parameters and states in place."""
-        variant = self.bucket.variant
-        states = optimizer.gather_states(self.bucket)
+        variant = self.bucket.kind.variant
         fresh = states.fresh or [False] * len(grads)
         rows: dict[tuple[int, object], Row] = {}
         for i, (member, grad) in enumerate(zip(self.bucket.members, grads, strict=True)):
@@ -40,7 +43,7 @@ class EagerRunner:
             key = (member.group, step if isinstance(step, float) else id(step))
             if key not in rows:
                 rows[key] = row(optimizer, group, variant, step, read=not variant.on_device)
-            update(member.param, grad, list(states.tensors[i]), rows[key], variant)
+            update(member.param, grad, states.of(i), rows[key], variant)
 
 
 def _advance(state: dict[str, Any], variant: Variant, fresh: bool) -> Scalar:

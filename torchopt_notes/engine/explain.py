@@ -41,10 +41,10 @@ class Explanation(Sequence[BucketReport]):
                 BucketReport(
                     tuple(member.name for member in bucket.members),
                     bucket.elements,
-                    bucket.dtype,
-                    bucket.device,
-                    bucket.backend,
-                    bucket.reason,
+                    bucket.kind.dtype,
+                    bucket.kind.device,
+                    bucket.kind.backend,
+                    bucket.kind.reason,
                 )
                 for bucket in buckets
             ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Sequence
 from operator import is_
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from ..kernels import skeleton
 from .buckets import Bucket, States
 from .launch import NUM_WARPS, launch, update_constants
 from .launch_table import LaunchTable
-from .layout import dense_copy, is_dense, same_layout
+from .layout import dense_copy, is_dense, real_numel, same_layout
 from .rows import DeviceRows, HostRows, lives_on_device
 
 if TYPE_CHECKING:
@@ -32,33 +31,57 @@ class FusedRunner:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        factor = 2 if bucket.dtype.is_complex else 1
-        self.table = LaunchTable(bucket.device, [member.param.numel() * factor for member in bucket.members])
-        self._seen: list[list[weakref.ref[Tensor]]] = []
-        self._strides: list[tuple[int, ...]] = []
+        self.table = LaunchTable(bucket.kind.device, [real_numel(param) for param in bucket.params])
+        self._states: list[list[weakref.ref[Tensor]]] = []
+        self._strides: list[list[tuple[int, ...]]] = [[] for _ in range(2 + len(bucket.kind.state_names))]
         self._odd: list[int] = []
         self._on_host: HostRows | None = None
         self._on_device: DeviceRows | None = None
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor]) -> None:
+    def fits(self, grads: list[Tensor], states: States) -> bool:
+        """Re-reads every address, and looks at whatever is new or has moved.
+
+        Raises:
+            RuntimeError: for a state that is on another device than its parameter, or has another size.
+        """
+        columns = [self.bucket.params, grads, *states.columns]
+        moved = self.table.moved(columns)
+        if self.bucket.grads_moved:
+            moved.add(1)
+        # Weak references only: a state that its user gives up must be freed.
+        for slot, column in enumerate(states.columns, 2):
+            if not self._states or not all(map(is_, column, [ref() for ref in self._states[slot - 2]])):
+                moved.add(slot)
+        strides = list(map(Tensor.stride, self.bucket.params))
+        if not moved and strides == self._strides[0]:
+            return True
+        for slot in moved:
+            if slot >= 2 and not self._state_fits(slot - 2, columns[slot]):
+                return False
+            self._strides[slot] = list(map(Tensor.stride, columns[slot]))
+        if moved - {0, 1}:
+            self._states = [[weakref.ref(tensor) for tensor in column] for column in states.columns]
+        self._strides[0] = strides
+        self._odd = self._find_odd(columns)
+        return True
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates the bucket's parameters and states in place."""
-        states = optimizer.gather_states(self.bucket)
-        params = [member.param for member in self.bucket.members]
-        columns: list[Sequence[Tensor]] = [params, grads, *zip(*states.tensors, strict=True)]
-        self._inspect(columns)
-        copies = self._copy_odd(columns)
-        guard = torch.cuda.device(self.bucket.device) if self.bucket.device.type == "cuda" else contextlib.nullcontext()
-        with guard:
-            self.table.point_at([dense or column for dense, column in zip(copies, columns, strict=True)])
-            self._launch(columns, self._rows(optimizer, states))
-        for i, (dense, column) in enumerate(zip(copies, columns, strict=True)):
-            if dense and i != 1:
-                torch._foreach_copy_([column[k] for k in self._odd], [dense[k] for k in self._odd])
+        params, device = self.bucket.params, self.bucket.kind.device
+        columns = [params, grads, *states.columns]
+        dense = [self._dense(column) for column in columns] if self._odd else None
+        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+            self.table.point(dense)
+            self._launch(self._rows(optimizer, states))
+        if dense is not None:
+            for slot in (0, *range(2, len(columns))):
+                torch._foreach_copy_([columns[slot][i] for i in self._odd], [dense[slot][i] for i in self._odd])
         # Autograd must learn of the change, so that a backward pass through the old values fails.
         torch.autograd.graph.increment_version(params)
 
-    def _launch(self, columns: list[Sequence[Tensor]], rows: HostRows | DeviceRows) -> None:
-        dtypes = tuple(column[0].dtype for column in columns)
+    def _launch(self, rows: HostRows | DeviceRows) -> None:
+        kind = self.bucket.kind
+        dtypes = (kind.dtype, kind.grad_dtype, *kind.state_dtypes)
         for aligned, chunks in self.table.maps:
             launch(
                 skeleton.update_bucket,
@@ -69,40 +92,39 @@ class FusedRunner:
                 chunk_index=chunks.index,
                 rows=rows.rows.tensor,
                 tensor_row=rows.tensor_row.tensor,
-                n_tensors=len(self.bucket.members),
+                n_tensors=len(self.bucket.params),
                 num_warps=NUM_WARPS,
-                **update_constants(self.bucket.variant, dtypes, aligned=aligned),
+                **update_constants(kind.variant, dtypes, aligned=aligned),
             )
 
-    def _inspect(self, columns: list[Sequence[Tensor]]) -> None:
-        """Finds the tensors that are no gapless run of memory in their parameter's order.
+    def _state_fits(self, index: int, column: list[Tensor]) -> bool:
+        kind = self.bucket.kind
+        for param, state in zip(self.bucket.params, column, strict=True):
+            if state.device != kind.device or state.numel() != param.numel():
+                raise RuntimeError(
+                    f"the state {kind.state_names[index]!r} of a parameter of shape {tuple(param.shape)} on "
+                    f"{param.device} has shape {tuple(state.shape)} and is on {state.device}; move it back, or delete "
+                    "the parameter's state to start afresh"
+                )
+        return all(state.dtype is kind.state_dtypes[index] for state in column)
 
-        Looked at again whenever a tensor is another one than before, or a parameter's strides have changed.
-        """
-        strides = list(map(Tensor.stride, columns[0]))
-        if (
-            strides == self._strides
-            and len(columns) == len(self._seen) + 1
-            and all(
-                all(map(is_, column, [ref() for ref in seen]))
-                for column, seen in zip(columns[1:], self._seen, strict=True)
-            )
-        ):
-            return
-        self._strides = strides
-        self._seen = [[weakref.ref(tensor) for tensor in column] for column in columns[1:]]
-        self._odd = [
+    def _find_odd(self, columns: list[list[Tensor]]) -> list[int]:
+        """The members with a tensor that is no gapless run of memory in the parameter's order."""
+        params = self.bucket.params
+        if not self.bucket.kind.dtype.is_complex and all(strides == self._strides[0] for strides in self._strides):
+            return [i for i, param in enumerate(params) if not is_dense(param)]
+        return [
             i
             for i, own in enumerate(zip(*columns, strict=True))
-            if not (is_dense(own[0]) and all(same_layout(tensor, own[0]) for tensor in own[1:]))
+            if not (is_dense(own[0]) and all(same_layout(tensor, own[0]) for tensor in own))
         ]
 
-    def _copy_odd(self, columns: list[Sequence[Tensor]]) -> list[list[Tensor] | None]:
-        """Per slot, the tensors with dense copies in place of the odd ones, or None when there is none."""
-        if not self._odd:
-            return [None] * len(columns)
-        odd = set(self._odd)
-        return [[dense_copy(tensor) if k in odd else tensor for k, tensor in enumerate(column)] for column in columns]
+    def _dense(self, column: list[Tensor]) -> list[Tensor]:
+        """The column with dense copies in place of its odd tensors."""
+        column = list(column)
+        for i in self._odd:
+            column[i] = dense_copy(column[i])
+        return column
 
     def _rows(self, optimizer: Optimizer, states: States) -> HostRows | DeviceRows:
         """The numbers of this step, refreshed."""

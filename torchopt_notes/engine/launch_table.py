@@ -32,6 +32,8 @@ class ChunkMap:
 class LaunchTable:
     """The addresses of a bucket's tensors on the device, with the chunk maps that go with them.
 
+    A table has a column of tensors per slot: parameters, gradients, then the states, each in the bucket's order.
+
     Tensors whose addresses are all multiples of 16 bytes go in one launch, with 128-bit access; the others (views into
     flat buffers) in a second one without that promise.
     """
@@ -42,15 +44,23 @@ class LaunchTable:
         self.numels = torch.from_numpy(self.numels_on_host).to(device)
         self.addresses = DeviceArray(device, torch.int64)
         self.maps: list[tuple[bool, ChunkMap]] = []
-        self._columns: list[list[int]] = []
+        self._addresses: list[list[int]] = []
+        self._read: list[list[int]] = []
         self._aligned: npt.NDArray[np.bool_] | None = None
 
-    def point_at(self, columns: Sequence[Sequence[Tensor]]) -> None:
-        """Makes the table point at these tensors: a column per slot, each in the bucket's order."""
-        addresses = [list(map(Tensor.data_ptr, column)) for column in columns]
-        if addresses == self._columns:
+    def moved(self, columns: Sequence[Sequence[Tensor]]) -> set[int]:
+        """The slots in which some tensor is elsewhere than when this was last asked."""
+        read = _addresses(columns)
+        changed = {slot for slot, now in enumerate(read) if slot >= len(self._read) or now != self._read[slot]}
+        self._read = read
+        return changed
+
+    def point(self, columns: Sequence[Sequence[Tensor]] | None = None) -> None:
+        """Makes the table point at what ``moved`` read, or at these tensors in their place."""
+        addresses = self._read if columns is None else _addresses(columns)
+        if addresses == self._addresses:
             return
-        self._columns = addresses
+        self._addresses = addresses
         table = np.array(addresses, dtype=np.int64)
         self.addresses.write(table)
         aligned = (table % ALIGNMENT == 0).all(axis=0)
@@ -58,3 +68,7 @@ class LaunchTable:
             self._aligned = aligned
             maps = [(flag, ChunkMap(self.device, self.numels_on_host, aligned == flag)) for flag in (True, False)]
             self.maps = [(flag, chunks) for flag, chunks in maps if chunks.programs]
+
+
+def _addresses(columns: Sequence[Sequence[Tensor]]) -> list[list[int]]:
+    return [list(map(Tensor.data_ptr, column)) for column in columns]

@@ -42,6 +42,11 @@ def real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj())
 
 
+def real_numel(tensor: Tensor) -> int:
+    """How many reals the tensor holds: two for each complex number."""
+    return tensor.numel() * (2 if tensor.is_complex() else 1)
+
+
 def flat(tensor: Tensor) -> Tensor:
     """A dense tensor as a vector in the order of its memory, sharing that memory but nothing of autograd's.
 

@@ -131,25 +131,21 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
-            for bucket, grads in self._gather():
-                if bucket.runner is None:
-                    bucket.runner = _make_runner(bucket)
-                bucket.runner.run(self, grads)
+            for runner, grads, states in self._gather():
+                runner.run(self, grads, states)
         return loss
 
-    def _gather(self) -> list[tuple[Bucket, list[Tensor]]]:
-        """This step's work, by bucket. Nothing is changed before all of it is known to be possible."""
-        if self._plan is not None:
-            work = self._plan.gather(self)
-            if work is not None:
-                return work
-        self._plan = None
-        plan = Plan(self)
-        work = plan.gather(self)
-        assert work is not None, "a new plan fits the optimizer it was made from"
-        for bucket in plan.buckets:
-            bucket.runner = _make_runner(bucket)
-        self._plan = plan
+    def _gather(self) -> list[tuple[Runner, list[Tensor], States]]:
+        """This step's work, by bucket. No parameter is changed before all of it is known to be possible."""
+        work = self._plan.gather(self) if self._plan is not None else None
+        if work is None:
+            self._plan = None
+            plan = Plan(self)
+            for bucket in plan.buckets:
+                bucket.runner = _make_runner(bucket)
+            work = plan.gather(self)
+            assert work is not None, "a new plan fits the optimizer it was made from"
+            self._plan = plan
         return work
 
     def variant(self, group: dict[str, Any]) -> Variant:
@@ -192,12 +188,19 @@ class Optimizer(torch.optim.Optimizer):
 
     def gather_states(self, bucket: Bucket) -> States:
         """The bucket's states, created where they are missing. Called when the step is known to be possible."""
-        names = ("step", *bucket.state_names) if self.has_step else bucket.state_names
-        dicts = [self.state[member.param] for member in bucket.members] if names else [{}] * len(bucket.members)
+        names = bucket.kind.state_names
+        if not (self.has_step or names):
+            return States([{}] * len(bucket.params), [], [], None)
+        dicts = list(map(self.state.__getitem__, bucket.params))
         fresh = None
-        if not all(map(set(names).issubset, dicts)):
+        try:
+            columns = [[state[name] for state in dicts] for name in names]
+            steps = [state["step"] for state in dicts] if self.has_step else []
+        except KeyError:
             fresh = [self._create_state(member) for member in bucket.members]
-        return States(dicts, [tuple(map(state.__getitem__, bucket.state_names)) for state in dicts], fresh)
+            columns = [[state[name] for state in dicts] for name in names]
+            steps = [state["step"] for state in dicts] if self.has_step else []
+        return States(dicts, steps, columns, fresh)
 
     def _create_state(self, member: Member) -> bool:
         """Adds what is missing to one parameter's state; returns whether everything was."""
@@ -325,11 +328,11 @@ def _step_dtype() -> torch.dtype:
 
 def _make_runner(bucket: Bucket) -> Runner:
     # Imported here: neither triton nor torch's compiler is loaded before a step needs it.
-    if bucket.backend == "triton":
+    if bucket.kind.backend == "triton":
         from .fused import FusedRunner
 
         return FusedRunner(bucket)
-    if bucket.backend == "compiled":
+    if bucket.kind.backend == "compiled":
         from .compiled import CompiledRunner
 
         return CompiledRunner(bucket)

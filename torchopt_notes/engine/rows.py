@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
     """Whether step counts or hyperparameters are where the host cannot read them without waiting."""
-    variant = bucket.variant
-    if variant.on_device or (variant.fused and bucket.device.type != "cpu"):
+    variant = bucket.kind.variant
+    if variant.on_device or (variant.fused and bucket.kind.device.type != "cpu"):
         return True
     return any(
         isinstance(value, Tensor) and value.device.type != "cpu"
-        for group in {member.group for member in bucket.members}
+        for group in bucket.groups
         for value in hyperparameters(optimizer, optimizer.param_groups[group])
     )
 
@@ -43,8 +43,8 @@ class HostRows:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.rows = DeviceArray(bucket.device, compute_dtype(bucket.dtype))
-        self.tensor_row = DeviceArray(bucket.device, torch.int32)
+        self.rows = DeviceArray(bucket.kind.device, compute_dtype(bucket.kind.dtype))
+        self.tensor_row = DeviceArray(bucket.kind.device, torch.int32)
         self._groups = np.array([member.group for member in bucket.members])
         self._steps = StepCounts()
         self._version = -1
@@ -59,7 +59,7 @@ class HostRows:
             self._first = first.tolist()
             self.tensor_row.write(inverse.reshape(-1).astype(np.int32))
             self._version = self._steps.version
-        variant = self.bucket.variant
+        variant = self.bucket.kind.variant
         numbers = []
         for i in self._first:
             group = optimizer.param_groups[self.bucket.members[i].group]
@@ -75,14 +75,15 @@ class DeviceRows:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        n, device = len(bucket.members), bucket.device
-        groups = sorted({member.group for member in bucket.members})
-        self.rows = DeviceArray(device, compute_dtype(bucket.dtype))
-        self.rows.write(np.zeros((n, 1 + len(bucket.variant.rule.scalar_names))))
+        n, device = len(bucket.members), bucket.kind.device
+        self.rows = DeviceArray(device, compute_dtype(bucket.kind.dtype))
+        self.rows.write(np.zeros((n, 1 + len(bucket.kind.variant.rule.scalar_names))))
         self.tensor_row = DeviceArray(device, torch.int32)
         self.tensor_row.write(np.arange(n, dtype=np.int32))
-        self._groups = groups
-        self._tensor_group = torch.tensor([groups.index(member.group) for member in bucket.members], dtype=torch.int32)
+        self._groups = bucket.groups
+        self._tensor_group = torch.tensor(
+            [bucket.groups.index(member.group) for member in bucket.members], dtype=torch.int32
+        )
         self._tensor_group = self._tensor_group.to(device)
         self._hyper = DeviceArray(device, torch.float64)
         self._written: list[list[float]] = []
@@ -106,14 +107,14 @@ class DeviceRows:
             tensor_group=self._tensor_group,
             rows=self.rows.tensor,
             n_tensors=len(steps),
-            **refresh_constants(self.bucket.variant, steps[0].dtype, n_hyper=self._hyper.tensor.shape[1]),
+            **refresh_constants(self.bucket.kind.variant, steps[0].dtype, n_hyper=self._hyper.tensor.shape[1]),
         )
 
     def _write_hyper(self, optimizer: Optimizer) -> None:
         """Copies what the host knows when it has changed, and what lives on the device at every step."""
         values = [hyperparameters(optimizer, optimizer.param_groups[group]) for group in self._groups]
         on_device = [
-            [isinstance(value, Tensor) and value.device == self.bucket.device for value in line] for line in values
+            [isinstance(value, Tensor) and value.device == self.bucket.kind.device for value in line] for line in values
         ]
         known = [
             [0.0 if there else float(value) for value, there in zip(line, flags, strict=True)]
@@ -129,14 +130,14 @@ class DeviceRows:
 
     def _steps(self, states: States) -> list[Tensor]:
         """Each tensor's step count on the device, moved there when it is not."""
-        if "step" not in states.dicts[0]:
+        if not states.steps:
             # Rules without a count: 0 before the first step of a new state, which the kernel makes 1, then 2 and so on.
             if states.fresh is not None:
-                self._uncounted.masked_fill_(torch.tensor(states.fresh).to(self.bucket.device), 0)
+                self._uncounted.masked_fill_(torch.tensor(states.fresh).to(self.bucket.kind.device), 0)
             return list(self._uncounted.unbind())
-        dtype = states.dicts[0]["step"].dtype
+        dtype = states.steps[0].dtype
         for state in states.dicts:
             step = state["step"]
-            if step.device != self.bucket.device or step.dtype != dtype:
-                state["step"] = step.to(self.bucket.device, dtype, copy=True)
+            if step.device != self.bucket.kind.device or step.dtype != dtype:
+                state["step"] = step.to(self.bucket.kind.device, dtype, copy=True)
         return [state["step"] for state in states.dicts]

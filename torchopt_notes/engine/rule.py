@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_type_hints
 
 from torch import Tensor
@@ -47,7 +48,7 @@ class Rule:
     kernel: str
     complex_native: bool = False
 
-    @property
+    @cached_property
     def scalar_names(self) -> tuple[str, ...]:
         """The names of what :attr:`scalars` returns."""
         names: tuple[str, ...] = get_type_hints(self.scalars)["return"]._fields

@@ -79,13 +79,11 @@ class Staging:
             for state, view in zip(states, views, strict=True):
                 state[name] = view
 
-    def owns(self, states: list[tuple[Tensor, ...]]) -> bool:
+    def owns(self, columns: list[list[Tensor]]) -> bool:
         """Whether these still are the views that ``adopt`` made, and not what a user or a checkpoint put there."""
         return all(
             all(map(is_, column, views)) and list(map(Tensor.data_ptr, column)) == addresses
-            for column, views, addresses in zip(
-                zip(*states, strict=True), self._state_views, self._addresses, strict=True
-            )
+            for column, views, addresses in zip(columns, self._state_views, self._addresses, strict=True)
         )
 
     def update(self, function: CompiledUpdate, values: Tensor, grads: list[Tensor]) -> None:
