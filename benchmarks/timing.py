@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def interleave(contestants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
+def interleave(
+    contestants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3
+) -> dict[str, list[float]]:
     """Seconds of every call, by contestant. Each round calls each of them once, in turn."""
     for _ in range(warm_up):
         for step in contestants.values():

@@ -19,7 +19,8 @@ IMPORTS = """
 import sys, torch
 before = set(sys.modules)
 import torchopt_notes{then}
-print(any(name.split(".")[0] == "triton" or "_dynamo" in name or "_inductor" in name for name in set(sys.modules) - before))
+added = set(sys.modules) - before
+print(any(name.split(".")[0] == "triton" or "_dynamo" in name or "_inductor" in name for name in added))
 """
 
 
@@ -70,3 +71,11 @@ def test_signatures_are_torchs_plus_backend(name):
     param = torch.nn.Parameter(torch.ones(1))
     ours_defaults = getattr(torchopt_notes, name)([param]).defaults
     assert ours_defaults == getattr(torch.optim, name)([param]).defaults
+
+
+@pytest.mark.parametrize("page", ["parity.md"])
+def test_the_examples_in_the_docs_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), {})

@@ -7,7 +7,7 @@ from torch._dynamo.utils import counters
 from tests.backends import MISSING
 from torchopt_notes import SGD, AdamW
 from torchopt_notes.engine.backends import COMPILE_FROM
-from torchopt_notes.engine.compiled import compiled_update
+from torchopt_notes.engine.compiler import compiled_update
 
 pytestmark = pytest.mark.skipif(MISSING["compiled"] is not None, reason=str(MISSING["compiled"]))
 

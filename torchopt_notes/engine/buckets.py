@@ -168,7 +168,7 @@ def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
 def _kind(optimizer: Optimizer, group: dict[str, Any], variant: Variant, param: Tensor) -> Kind:
     like = param if param.grad is None else param.grad
     names = optimizer.state_names(group)
-    state = optimizer.state[param] if param in optimizer.state else {}
+    state = optimizer.state.get(param, {})
     dtypes = tuple(state[name].dtype if name in state else param.dtype for name in names)
     choice = optimizer.choose(group, param)
     return Kind(*choice, param.device, param.dtype, like.dtype, like.layout, variant, names, dtypes)

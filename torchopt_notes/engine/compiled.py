@@ -7,47 +7,21 @@ as an element of one tensor: neither a new learning rate, nor a new step, nor a 
 
 from __future__ import annotations
 
-import functools
-import itertools
-import types
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .buckets import Bucket, States
-from .eager import update
+from .compiler import CompiledUpdate, compiled_update
 from .layout import compute_dtype, dense_copy, flat, is_dense, real, same_layout
-from .rule import Variant
 from .scalars import Row, exact, row
-from .staging import STAGE_BELOW, CompiledUpdate, Staging
+from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
-
-_serial = itertools.count()
-
-
-@functools.cache
-def compiled_update(
-    variant: Variant, scalars_type: type[tuple[Any, ...]], dtypes: tuple[torch.dtype, ...]
-) -> CompiledUpdate:
-    """The variant's rule as a compiled function of ``(row, param, grad, *state)``, vectors of these dtypes."""
-
-    def rule_update(values: Tensor, param: Tensor, grad: Tensor, *state: Tensor) -> None:
-        decay, *scalars = values.unbind()
-        update(param, grad, list(state), Row(decay, scalars_type(*scalars)), variant)
-
-    # torch.compile keeps its cache, and its limit on recompilations, per code object: each variant gets one of its own.
-    code = rule_update.__code__.replace(co_name=f"{variant.rule.kernel}_update_{next(_serial)}")
-    function = types.FunctionType(code, globals(), closure=rule_update.__closure__)
-    # Whether a loop runs in parallel is decided from the size seen first; a threshold of one element makes that
-    # decision the same for every size.
-    options: dict[str, Any] = {"cpp.min_chunk_size": 1}
-    compiled: CompiledUpdate = torch.compile(function, dynamic=True, fullgraph=True, options=options)
-    return compiled
 
 
 @dataclass

@@ -6,7 +6,7 @@ they are copied in, and parameters out again, at 0.4 µs and a pass through the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any
@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .compiler import CompiledUpdate
 from .layout import is_dense, real
-
-CompiledUpdate = Callable[..., None]
 
 STAGE_BELOW = 8192
 """Elements below which a tensor is staged. Copying three times 32 KiB costs about what the dispatch of a call does."""

@@ -51,7 +51,10 @@ class Difference:
 
 
 class ParityError(AssertionError):
-    """The candidate is not what the reference is. ``difference`` says where first; None if their states do not match."""
+    """The candidate is not what the reference is.
+
+    ``difference`` says where first; it is None if the two keep different state tensors.
+    """
 
     def __init__(self, message: str, difference: Difference | None = None) -> None:
         super().__init__(message)

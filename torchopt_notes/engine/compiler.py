@@ -1,0 +1,96 @@
+"""A rule through ``torch.compile``, and a shorter way to what it compiled.
+
+At every call torch.compile checks that the arguments still are what the code was compiled for. That takes 20 µs, and
+ten times as long when the update of a large tensor has just flushed the caches. Here the engine has already made sure
+of it: every argument is a dense vector of a known dtype, outside of autograd, with more than one element. So the first
+call goes through torch.compile, and later ones straight to the code that it made, unless that code was specialised to
+some sizes.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .eager import update
+from .rule import Variant
+from .scalars import Row
+
+# Whether a loop runs in parallel is decided from the size seen first; a threshold of one element makes that decision
+# the same for every size.
+_OPTIONS: dict[str, Any] = {"cpp.min_chunk_size": 1}
+_serial = itertools.count()
+
+
+class CompiledUpdate:
+    """An in-place function of ``(row, param, grad, *state)``: all vectors, all but the row of the same length."""
+
+    def __init__(self, function: types.FunctionType) -> None:
+        self._compiled = torch.compile(function, backend=self._compile, dynamic=True, fullgraph=True)
+        self._code: Any = None
+        self._arguments: tuple[Tensor, ...] = ()
+        self._order: list[int | None] | None = None
+
+    def __call__(self, row: Tensor, *vectors: Tensor) -> None:
+        """Updates all vectors but the gradient in place."""
+        arguments = (row, *vectors)
+        if self._order is not None:
+            length = vectors[0].numel()
+            self._code(*[length if i is None else arguments[i] for i in self._order])
+            return
+        self._arguments = arguments
+        try:
+            self._compiled(*arguments)
+        finally:
+            self._arguments = ()  # nothing is kept alive
+
+    def _compile(self, graph: Any, examples: Sequence[Any]) -> Any:
+        """The backend of torch.compile: Inductor, and a look at how its code is called."""
+        from torch._inductor.compile_fx import compile_fx
+
+        code: Any = compile_fx(graph, examples, config_patches=_OPTIONS)
+        self._code = code
+        any_size = _serves_any_size(examples)
+
+        def call(*given: Any) -> Any:
+            if any_size and all(argument.device.type == "cpu" for argument in self._arguments):
+                self._order = self._positions(given)
+            return code(*given)
+
+        return call
+
+    def _positions(self, given: Sequence[Any]) -> list[int | None] | None:
+        """Which of our arguments the code takes where, None standing for the length."""
+        places = {id(argument): i for i, argument in enumerate(self._arguments)}
+        tensors = [value for value in given if isinstance(value, Tensor)]
+        if not all(id(tensor) in places for tensor in tensors):
+            return None
+        return [places[id(value)] if isinstance(value, Tensor) else None for value in given]
+
+
+def _serves_any_size(examples: Sequence[Any]) -> bool:
+    """Whether no assumption about the vectors' length went into the code."""
+    lengths = [example for example in examples if isinstance(example, torch.SymInt)]
+    guards = [guard.expr for length in lengths for guard in length.node.shape_env.guards]
+    return len(lengths) == 1 and not any(lengths[0].node.expr in guard.free_symbols for guard in guards)
+
+
+@functools.cache
+def compiled_update(
+    variant: Variant, scalars_type: type[tuple[Any, ...]], dtypes: tuple[torch.dtype, ...]
+) -> CompiledUpdate:
+    """The variant's rule, compiled for a parameter, a gradient and states of these dtypes."""
+
+    def rule_update(values: Tensor, param: Tensor, grad: Tensor, *state: Tensor) -> None:
+        decay, *scalars = values.unbind()
+        update(param, grad, list(state), Row(decay, scalars_type(*scalars)), variant)
+
+    # torch.compile keeps its cache, and its limit on recompilations, per code object: each variant gets one of its own.
+    code = rule_update.__code__.replace(co_name=f"{variant.rule.kernel}_update_{next(_serial)}")
+    return CompiledUpdate(types.FunctionType(code, globals(), closure=rule_update.__closure__))
