@@ -18,8 +18,9 @@ def update(param, grad, state, scalars, FLAGS: tl.constexpr):
         max_exp_avg_sq = tl.maximum(state[2], exp_avg_sq, propagate_nan=tl.PropagateNan.ALL)
         param -= divide(step_size * exp_avg, divide(square_root(max_exp_avg_sq), bias_correction2_sqrt) + eps)
         return param, (exp_avg, exp_avg_sq, max_exp_avg_sq)
-    param -= divide(step_size * exp_avg, divide(square_root(exp_avg_sq), bias_correction2_sqrt) + eps)
-    return param, (exp_avg, exp_avg_sq)
+    else:
+        param -= divide(step_size * exp_avg, divide(square_root(exp_avg_sq), bias_correction2_sqrt) + eps)
+        return param, (exp_avg, exp_avg_sq)
 
 
 @triton.jit

@@ -13,7 +13,8 @@ def divide(x, y):
     """x / y, correctly rounded. fp64 division always is."""
     if x.dtype == tl.float64:
         return x / y
-    return tl.div_rn(x, y)
+    else:
+        return tl.div_rn(x, y)
 
 
 @triton.jit
@@ -21,7 +22,8 @@ def square_root(x):
     """√x, correctly rounded. fp64's always is."""
     if x.dtype == tl.float64:
         return tl.sqrt(x)
-    return tl.sqrt_rn(x)
+    else:
+        return tl.sqrt_rn(x)
 
 
 @triton.jit

@@ -17,8 +17,9 @@ def update(param, grad, state, scalars, FLAGS: tl.constexpr):
         else:
             param -= lr * buffer
         return param, (buffer,)
-    param -= lr * grad
-    return param, ()
+    else:
+        param -= lr * grad
+        return param, ()
 
 
 @triton.jit
