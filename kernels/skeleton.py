@@ -78,7 +78,7 @@ def update_chunk(
         store_rounded(p_tensors[2 + i] + o_chunk, b_state[i], m_chunk, MASKED)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tensors"])
 def update_bucket(
     addresses,
     numels,
@@ -125,7 +125,7 @@ def update_bucket(
         update_chunk(p_tensors, o_chunk, o_chunk < numel - start, row, UPDATE, FLAGS, COMPUTE, MAXIMIZE, DECAY, True)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tensors"])
 def refresh_rows(
     step_addresses,
     hyper,

@@ -99,6 +99,33 @@ def test_unaligned_tensors_go_in_a_launch_that_promises_nothing(launches):
     assert [(launch["ALIGNED"], launch["programs"]) for launch in launches] == [(True, 1), (False, 1)]
 
 
+def test_a_state_of_another_size_is_refused_before_anything_changes():
+    params = [torch.nn.Parameter(torch.ones(10)) for _ in range(2)]
+    optimizer = SGD(params, lr=0.1, momentum=0.9, backend="triton")
+    optimizer.state[params[1]]["momentum_buffer"] = torch.zeros(9)
+    for param in params:
+        param.grad = torch.ones(10)
+    with pytest.raises(RuntimeError, match=r"'momentum_buffer' of a parameter of shape \(10,\) .* has shape \(9,\)"):
+        optimizer.step()
+    assert all(torch.equal(param, torch.ones(10)) for param in params)
+    assert params[0] not in optimizer.state
+
+
+def test_states_of_two_precisions(launches):
+    params = [torch.nn.Parameter(torch.ones(10, dtype=torch.bfloat16)) for _ in range(2)]
+    optimizer = SGD(params, lr=0.1, momentum=0.9, backend="triton")
+    for step in range(3):
+        if step == 1:
+            optimizer.state[params[0]]["momentum_buffer"] = optimizer.state[params[0]]["momentum_buffer"].float()
+        for param in params:
+            param.grad = torch.full_like(param, 1.0)
+        optimizer.step()
+    assert [len(launch["DTYPES"]) for launch in launches] == [3] * 5
+    buffers = [optimizer.state[param]["momentum_buffer"] for param in params]
+    assert [buffer.dtype for buffer in buffers] == [torch.float32, torch.bfloat16]
+    torch.testing.assert_close(buffers[0], torch.full((10,), 2.71), rtol=1e-6, atol=0)
+
+
 def test_channels_last_is_updated_where_it_lies(launches):
     weight = torch.randn(4, 6, 5, 7).contiguous(memory_format=torch.channels_last)
     param = torch.nn.Parameter(weight)
@@ -149,11 +176,11 @@ def test_numbers_worked_out_on_the_device(case):
             state["step"].fill_(step - 1)
     else:
         rows.refresh(optimizer, states)
-        steps, states = [2] * 6, optimizer.gather_states(bucket)
+        steps, states = [2] * 6, states._replace(fresh=None)
     rows.refresh(optimizer, states)
     group = optimizer.param_groups[0]
     expected = [row(optimizer, group, bucket.kind.variant, float(step)).values() for step in steps]
-    torch.testing.assert_close(rows.rows.tensor, torch.tensor(expected), rtol=1.2e-7, atol=0)
+    torch.testing.assert_close(rows.rows, torch.tensor(expected), rtol=1.2e-7, atol=0)
 
 
 def test_the_first_step_of_a_rule_without_a_count_on_the_device():

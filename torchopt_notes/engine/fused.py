@@ -55,6 +55,8 @@ class FusedRunner:
         strides = list(map(Tensor.stride, self.bucket.params))
         if not moved and strides == self._strides[0]:
             return True
+        if moved & {0, 1} and not self._params_fit():
+            return False
         for slot in moved:
             if slot >= 2 and not self._state_fits(slot - 2, columns[slot]):
                 return False
@@ -71,31 +73,36 @@ class FusedRunner:
         columns = [params, grads, *states.columns]
         dense = [self._dense(column) for column in columns] if self._odd else None
         with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-            self.table.point(dense)
-            self._launch(self._rows(optimizer, states))
+            addresses = self.table.point(dense)
+            self._launch(addresses, self._rows(optimizer, states))
         if dense is not None:
             for slot in (0, *range(2, len(columns))):
                 torch._foreach_copy_([columns[slot][i] for i in self._odd], [dense[slot][i] for i in self._odd])
         # Autograd must learn of the change, so that a backward pass through the old values fails.
         torch.autograd.graph.increment_version(params)
 
-    def _launch(self, rows: HostRows | DeviceRows) -> None:
+    def _launch(self, addresses: Tensor, rows: HostRows | DeviceRows) -> None:
         kind = self.bucket.kind
         dtypes = (kind.dtype, kind.grad_dtype, *kind.state_dtypes)
         for aligned, chunks in self.table.maps:
             launch(
                 skeleton.update_bucket,
                 chunks.programs,
-                addresses=self.table.addresses.tensor,
+                addresses=addresses,
                 numels=self.table.numels,
                 chunk_tensor=chunks.tensor,
                 chunk_index=chunks.index,
-                rows=rows.rows.tensor,
-                tensor_row=rows.tensor_row.tensor,
+                rows=rows.rows,
+                tensor_row=rows.tensor_row,
                 n_tensors=len(self.bucket.params),
                 num_warps=NUM_WARPS,
                 **update_constants(kind.variant, dtypes, aligned=aligned),
             )
+
+    def _params_fit(self) -> bool:
+        """Whether parameters that moved are still on the bucket's device; a model may have been moved as a whole."""
+        kind = self.bucket.kind
+        return all(param.device == kind.device and param.dtype is kind.dtype for param in self.bucket.params)
 
     def _state_fits(self, index: int, column: list[Tensor]) -> bool:
         kind = self.bucket.kind

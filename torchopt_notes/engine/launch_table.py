@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .device_array import DeviceArray
+from .device_array import DeviceArray, capturing
 
 BLOCK = 1024
 """Elements per program: 8 per thread at 4 warps, the fewest that make a 128-bit access of 16-bit dtypes."""
@@ -25,8 +25,8 @@ class ChunkMap:
         counts = np.where(chosen, -(-numels // BLOCK), 0)
         self.programs = int(counts.sum())
         first = np.repeat(np.cumsum(counts) - counts, counts)
-        self.tensor = torch.from_numpy(np.repeat(np.arange(len(numels), dtype=np.int32), counts)).to(device)
-        self.index = torch.from_numpy((np.arange(self.programs) - first).astype(np.int32)).to(device)
+        self.tensor = _upload(device, np.repeat(np.arange(len(numels), dtype=np.int32), counts))
+        self.index = _upload(device, (np.arange(self.programs) - first).astype(np.int32))
 
 
 class LaunchTable:
@@ -41,10 +41,10 @@ class LaunchTable:
     def __init__(self, device: torch.device, numels: Sequence[int]) -> None:
         self.device = device
         self.numels_on_host = np.array(numels, dtype=np.int64)
-        self.numels = torch.from_numpy(self.numels_on_host).to(device)
-        self.addresses = DeviceArray(device, torch.int64)
+        self.numels = _upload(device, self.numels_on_host)
         self.maps: list[tuple[bool, ChunkMap]] = []
-        self._addresses: list[list[int]] = []
+        self._table = DeviceArray(device, torch.int64)
+        self._written: list[list[int]] = []
         self._read: list[list[int]] = []
         self._aligned: npt.NDArray[np.bool_] | None = None
 
@@ -55,20 +55,27 @@ class LaunchTable:
         self._read = read
         return changed
 
-    def point(self, columns: Sequence[Sequence[Tensor]] | None = None) -> None:
-        """Makes the table point at what ``moved`` read, or at these tensors in their place."""
+    def point(self, columns: Sequence[Sequence[Tensor]] | None = None) -> Tensor:
+        """The table, int64 [slots, tensors], pointing at what ``moved`` read, or at these tensors in their place."""
         addresses = self._read if columns is None else _addresses(columns)
-        if addresses == self._addresses:
-            return
-        self._addresses = addresses
+        in_graph = capturing()
+        if addresses == self._written and not in_graph:
+            return self._table.tensor
         table = np.array(addresses, dtype=np.int64)
-        self.addresses.write(table)
         aligned = (table % ALIGNMENT == 0).all(axis=0)
         if self._aligned is None or not np.array_equal(aligned, self._aligned):
             self._aligned = aligned
             maps = [(flag, ChunkMap(self.device, self.numels_on_host, aligned == flag)) for flag in (True, False)]
             self.maps = [(flag, chunks) for flag, chunks in maps if chunks.programs]
+        if not in_graph:
+            self._written = addresses
+        return self._table.write(table)
 
 
 def _addresses(columns: Sequence[Sequence[Tensor]]) -> list[list[int]]:
     return [list(map(Tensor.data_ptr, column)) for column in columns]
+
+
+def _upload(device: torch.device, values: npt.NDArray[np.generic]) -> Tensor:
+    """A copy on the device that nothing waits for."""
+    return DeviceArray(device, torch.from_numpy(values[:0]).dtype).write(values)

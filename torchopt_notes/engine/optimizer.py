@@ -12,13 +12,15 @@ from torch.optim.optimizer import ParamsT
 
 from . import checks
 from .backends import BACKENDS, Backend, Choice, choose
-from .buckets import Bucket, Member, Plan, Runner, States
+from .buckets import Bucket, Plan, Runner, States
+from .device_array import capturing
 from .explain import Explanation
 from .rule import Rule, Scalar, Variant
+from .state import StatefulOptimizer
 from .transform import decay_form
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(StatefulOptimizer):
     """A :class:`torch.optim.Optimizer` whose step runs a :class:`~.rule.Rule` on any backend.
 
     A subclass supplies its rule and says how a parameter group maps onto it: :meth:`state_names`, :meth:`flags`,
@@ -31,14 +33,16 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
-    has_step: ClassVar[bool] = True
     accepts_sparse: ClassVar[bool] = False
+    _plan: Plan | None
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], *, backend: Backend = "auto") -> None:
         name = type(self).__name__
         checks.one_of(name, "backend", backend, BACKENDS)
         self._backend: Backend = backend
-        self._plan: Plan | None = None
+        self._captured: list[Runner] = []
+        self._created: set[Tensor] = set()
+        self._forget()
         if not isinstance(params, (Tensor, dict)) and isinstance(params, Iterable):
             params = cast(ParamsT, list(params))
             if not params:
@@ -47,10 +51,6 @@ class Optimizer(torch.optim.Optimizer):
         # overrides them, as in torch.
         self._check({**defaults, "params": []}, defaults)
         super().__init__(params, defaults)
-
-    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """The state tensors of a parameter, in the order in which the rule takes them, without ``step``."""
-        raise NotImplementedError
 
     def flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
         """The rule's compile-time choices: a named tuple of plain values."""
@@ -64,14 +64,6 @@ class Optimizer(torch.optim.Optimizer):
     def check_group(cls, group: dict[str, Any]) -> None:
         """Raises when a value of ``group`` is not allowed."""
         raise NotImplementedError
-
-    @classmethod
-    def fill_group(cls, group: dict[str, Any]) -> None:
-        """Adds the keys that checkpoints of older versions lack."""
-        group.setdefault("maximize", False)
-        group.setdefault("foreach", None)
-        group.setdefault("differentiable", False)
-        group.setdefault("fused", None)
 
     def group_rule(self, group: dict[str, Any]) -> Rule:
         """The rule that ``group`` follows; the class's, unless a group option chooses among several."""
@@ -88,7 +80,7 @@ class Optimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             self._check(group, self.defaults, backend=value)
         self._backend = value
-        self._plan = None
+        self._forget()
 
     def explain(self) -> Explanation:
         """Which backend serves which parameters, and why: one row per bucket, printable as a table.
@@ -125,7 +117,7 @@ class Optimizer(torch.optim.Optimizer):
         return self._step(closure)
 
     def _step(self, closure: Callable[[], float] | None) -> float | None:
-        self._accelerator_graph_capture_check()
+        self._check_capture()
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -133,20 +125,32 @@ class Optimizer(torch.optim.Optimizer):
         with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
             for runner, grads, states in self._gather():
                 runner.run(self, grads, states)
+        self._created.clear()
         return loss
 
     def _gather(self) -> list[tuple[Runner, list[Tensor], States]]:
         """This step's work, by bucket. No parameter is changed before all of it is known to be possible."""
-        work = self._plan.gather(self) if self._plan is not None else None
-        if work is None:
-            self._plan = None
-            plan = Plan(self)
-            for bucket in plan.buckets:
-                bucket.runner = _make_runner(bucket)
-            work = plan.gather(self)
-            assert work is not None, "a new plan fits the optimizer it was made from"
-            self._plan = plan
+        try:
+            work = self._plan.gather(self) if self._plan is not None else None
+            if work is None:
+                self._plan = None
+                plan = Plan(self)
+                for bucket in plan.buckets:
+                    bucket.runner = _make_runner(bucket)
+                work = plan.gather(self)
+                assert work is not None, "a new plan fits the optimizer it was made from"
+                self._plan = plan
+        except BaseException:
+            self.discard_created()
+            raise
+        if capturing():
+            # The graph reads these runners' tables at every replay, also when a new plan has replaced them here.
+            self._captured += [runner for runner, _, _ in work]
         return work
+
+    def _forget(self) -> None:
+        """Drops what was planned; the next step plans anew."""
+        self._plan = None
 
     def variant(self, group: dict[str, Any]) -> Variant:
         """The choices in ``group`` that change the code."""
@@ -186,45 +190,6 @@ class Optimizer(torch.optim.Optimizer):
             )
         return choose(name, self._backend, bool(group["fused"]), param, grad, bool(group["differentiable"]))
 
-    def gather_states(self, bucket: Bucket) -> States:
-        """The bucket's states, created where they are missing. Called when the step is known to be possible."""
-        names = bucket.kind.state_names
-        if not (self.has_step or names):
-            return States([{}] * len(bucket.params), [], [], None)
-        dicts = list(map(self.state.__getitem__, bucket.params))
-        fresh = None
-        try:
-            columns = [[state[name] for state in dicts] for name in names]
-            steps = [state["step"] for state in dicts] if self.has_step else []
-        except KeyError:
-            fresh = [self._create_state(member) for member in bucket.members]
-            columns = [[state[name] for state in dicts] for name in names]
-            steps = [state["step"] for state in dicts] if self.has_step else []
-        return States(dicts, steps, columns, fresh)
-
-    def _create_state(self, member: Member) -> bool:
-        """Adds what is missing to one parameter's state; returns whether everything was."""
-        param, group = member.param, self.param_groups[member.group]
-        state = self.state[param]
-        names = self.state_names(group)
-        fresh: bool = state.keys().isdisjoint(names)
-        if self.has_step and "step" not in state:
-            state["step"] = self._new_step(0.0, param, group)
-        for name in names:
-            if name not in state:
-                state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        return fresh
-
-    @staticmethod
-    def _new_step(value: float, param: Tensor, group: dict[str, Any]) -> Tensor:
-        """A step count where torch keeps it: on the host, unless a fused or captured step needs it on the device."""
-        on_device = group.get("capturable") or group["fused"]
-        return torch.tensor(
-            value,
-            dtype=torch.float32 if group["fused"] else _step_dtype(),
-            device=param.device if on_device else "cpu",
-        )
-
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group, after checking its parameters and hyperparameters.
 
@@ -256,74 +221,22 @@ class Optimizer(torch.optim.Optimizer):
             if not param.is_meta:
                 choose(name, backend, bool(group["fused"]), param, None, bool(group["differentiable"]))
 
-    def _accelerator_graph_capture_check(self) -> None:
-        """Refuses to be captured in a CUDA graph while step counts or learning rates live on the host."""
-        # Not is_available(): it asks the driver, and a process that never used CUDA captures nothing.
-        if not (
-            torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-            and torch.cuda.is_current_stream_capturing()
-        ):
+    def _check_capture(self) -> None:
+        """Refuses to be captured in a CUDA graph while what changes from step to step lives on the host."""
+        if not capturing():
             return
         for group in self.param_groups:
-            if not group.get("capturable") and not all(
-                isinstance(value, Tensor) and value.is_cuda for value in (group["lr"],)
-            ):
+            if "capturable" in group and not group["capturable"]:
                 raise RuntimeError(
                     f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} "
-                    "but param_groups' capturable is False."
+                    "but param_groups' capturable is False; construct it with capturable=True"
                 )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Loads a state dict of this optimizer or of its ``torch.optim`` counterpart.
-
-        As torch's, except that a state keeps the floating-point dtype it was saved with: torch casts it to the
-        parameter's, which would round fp32 moments of bf16 parameters.
-        """
-        loaded: dict[str, Any] = {}
-        handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.update(final))
-        try:
-            self._loading = loaded
-            super().load_state_dict(state_dict)
-        finally:
-            handle.remove()
-            del self._loading
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_backend": self._backend}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._plan = None
-        self.__dict__.setdefault("_backend", "auto")
-        for group in self.param_groups:
-            self.fill_group(group)
-            for param in group["params"]:
-                if param in self.state:
-                    self._mend_state(param, group)
-        if hasattr(self, "_loading"):
-            self._restore_dtypes(self._loading)
-
-    def _mend_state(self, param: Tensor, group: dict[str, Any]) -> None:
-        """Old checkpoints hold ``step`` as a number, and buffers that are still to be made as None."""
-        state = self.state[param]
-        for name in [name for name, value in state.items() if value is None]:
-            del state[name]
-        step = state.get("step")
-        if step is not None and not isinstance(step, Tensor):
-            state["step"] = self._new_step(float(step), param, group)
-
-    def _restore_dtypes(self, loaded: dict[str, Any]) -> None:
-        saved_ids = [saved for group in loaded["param_groups"] for saved in group["params"]]
-        params = [param for group in self.param_groups for param in group["params"]]
-        for saved, param in zip(saved_ids, params, strict=True):
-            for name, value in loaded["state"].get(saved, {}).items():
-                current = self.state[param].get(name)
-                if name != "step" and isinstance(value, Tensor) and value.dtype != current.dtype:
-                    self.state[param][name] = value.to(current.device)
-
-
-def _step_dtype() -> torch.dtype:
-    return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+            if "capturable" not in group and not (isinstance(group["lr"], Tensor) and group["lr"].is_cuda):
+                raise RuntimeError(
+                    f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} "
+                    "whose lr is a number, which the graph would keep for ever; pass lr as a tensor on the GPU "
+                    "(capturable learning rate)"
+                )
 
 
 def _make_runner(bucket: Bucket) -> Runner:

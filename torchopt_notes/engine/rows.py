@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..kernels import skeleton
 from .buckets import Bucket, States
-from .device_array import DeviceArray
+from .device_array import DeviceArray, capturing
 from .launch import REFRESH_BLOCK, launch, refresh_constants
 from .layout import compute_dtype
 from .scalars import hyperparameters, row
@@ -43,8 +43,9 @@ class HostRows:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.rows = DeviceArray(bucket.kind.device, compute_dtype(bucket.kind.dtype))
-        self.tensor_row = DeviceArray(bucket.kind.device, torch.int32)
+        self._row_array = DeviceArray(bucket.kind.device, compute_dtype(bucket.kind.dtype))
+        self._tensor_row_array = DeviceArray(bucket.kind.device, torch.int32)
+        self.rows, self.tensor_row = self._row_array.tensor, self._tensor_row_array.tensor
         self._groups = np.array([member.group for member in bucket.members])
         self._steps = StepCounts()
         self._version = -1
@@ -57,14 +58,14 @@ class HostRows:
             keys = np.stack([self._groups.astype(np.float64), self._steps.values.astype(np.float64)])
             _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
             self._first = first.tolist()
-            self.tensor_row.write(inverse.reshape(-1).astype(np.int32))
+            self.tensor_row = self._tensor_row_array.write(inverse.reshape(-1).astype(np.int32))
             self._version = self._steps.version
         variant = self.bucket.kind.variant
         numbers = []
         for i in self._first:
             group = optimizer.param_groups[self.bucket.members[i].group]
             numbers.append([float(v) for v in row(optimizer, group, variant, float(self._steps.values[i])).values()])
-        self.rows.write(np.array(numbers))
+        self.rows = self._row_array.write(np.array(numbers))
 
 
 class DeviceRows:
@@ -76,64 +77,64 @@ class DeviceRows:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         n, device = len(bucket.members), bucket.kind.device
-        self.rows = DeviceArray(device, compute_dtype(bucket.kind.dtype))
-        self.rows.write(np.zeros((n, 1 + len(bucket.kind.variant.rule.scalar_names))))
-        self.tensor_row = DeviceArray(device, torch.int32)
-        self.tensor_row.write(np.arange(n, dtype=np.int32))
-        self._groups = bucket.groups
-        self._tensor_group = torch.tensor(
-            [bucket.groups.index(member.group) for member in bucket.members], dtype=torch.int32
-        )
-        self._tensor_group = self._tensor_group.to(device)
+        length = 1 + len(bucket.kind.variant.rule.scalar_names)
+        self.rows = torch.zeros(n, length, dtype=compute_dtype(bucket.kind.dtype), device=device)
+        self.tensor_row = torch.arange(n, dtype=torch.int32, device=device)
+        place = {group: i for i, group in enumerate(bucket.groups)}
+        groups = np.array([place[member.group] for member in bucket.members], dtype=np.int32)
+        self._tensor_group = DeviceArray(device, torch.int32).write(groups)
         self._hyper = DeviceArray(device, torch.float64)
-        self._written: list[list[float]] = []
+        self._hyper_written: list[list[float]] = []
         self._addresses = DeviceArray(device, torch.int64)
-        self._pointed: list[int] = []
+        self._addresses_written: list[int] = []
+        self._fresh = DeviceArray(device, torch.bool)
         self._uncounted = torch.ones(n, dtype=torch.float32, device=device)
 
     def refresh(self, optimizer: Optimizer, states: States) -> None:
         """Advances the step counts and works out this step's numbers, all on the device."""
-        self._write_hyper(optimizer)
+        hyper = self._write_hyper(optimizer)
         steps = self._steps(states)
         addresses = list(map(Tensor.data_ptr, steps))
-        if addresses != self._pointed:
-            self._addresses.write(np.array(addresses, dtype=np.int64))
-            self._pointed = addresses
+        table = self._addresses.tensor
+        if addresses != self._addresses_written or capturing():
+            table = self._addresses.write(np.array(addresses, dtype=np.int64))
+            self._addresses_written = self._addresses_written if capturing() else addresses
         launch(
             skeleton.refresh_rows,
             -(-len(steps) // REFRESH_BLOCK),
-            step_addresses=self._addresses.tensor,
-            hyper=self._hyper.tensor,
+            step_addresses=table,
+            hyper=hyper,
             tensor_group=self._tensor_group,
-            rows=self.rows.tensor,
+            rows=self.rows,
             n_tensors=len(steps),
-            **refresh_constants(self.bucket.kind.variant, steps[0].dtype, n_hyper=self._hyper.tensor.shape[1]),
+            **refresh_constants(self.bucket.kind.variant, steps[0].dtype, n_hyper=hyper.shape[1]),
         )
 
-    def _write_hyper(self, optimizer: Optimizer) -> None:
+    def _write_hyper(self, optimizer: Optimizer) -> Tensor:
         """Copies what the host knows when it has changed, and what lives on the device at every step."""
-        values = [hyperparameters(optimizer, optimizer.param_groups[group]) for group in self._groups]
-        on_device = [
-            [isinstance(value, Tensor) and value.device == self.bucket.kind.device for value in line] for line in values
-        ]
+        device = self.bucket.kind.device
+        values = [hyperparameters(optimizer, optimizer.param_groups[group]) for group in self.bucket.groups]
+        on_device = [[isinstance(value, Tensor) and value.device == device for value in line] for line in values]
         known = [
             [0.0 if there else float(value) for value, there in zip(line, flags, strict=True)]
             for line, flags in zip(values, on_device, strict=True)
         ]
-        if known != self._written:
-            self._hyper.write(np.array(known))
-            self._written = known
+        table = self._hyper.tensor
+        if known != self._hyper_written or capturing():
+            table = self._hyper.write(np.array(known))
+            self._hyper_written = self._hyper_written if capturing() else known
         places: npt.NDArray[np.intp] = np.argwhere(np.array(on_device))
         if len(places):
-            targets = [self._hyper.tensor[g, i] for g, i in places.tolist()]
+            targets = [table[g, i] for g, i in places.tolist()]
             torch._foreach_copy_(targets, [values[g][i].detach() for g, i in places.tolist()])
+        return table
 
     def _steps(self, states: States) -> list[Tensor]:
         """Each tensor's step count on the device, moved there when it is not."""
         if not states.steps:
             # Rules without a count: 0 before the first step of a new state, which the kernel makes 1, then 2 and so on.
             if states.fresh is not None:
-                self._uncounted.masked_fill_(torch.tensor(states.fresh).to(self.bucket.kind.device), 0)
+                self._uncounted.masked_fill_(self._fresh.write(np.array(states.fresh)), 0)
             return list(self._uncounted.unbind())
         dtype = states.steps[0].dtype
         for state in states.dicts:
