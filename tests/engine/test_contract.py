@@ -213,10 +213,10 @@ def test_a_large_tensor_with_gaps(backend):
     results = []
     for name in ("eager", backend):
         torch.manual_seed(0)
-        param = torch.nn.Parameter(torch.randn(9000, 2)[:, 0])
+        param = torch.nn.Parameter(torch.randn(20_000, 2)[:, 0])
         optimizer = SGD([param], lr=0.1, momentum=0.9, backend=name)
         for _ in range(2):
-            param.grad = torch.randn(9000)
+            param.grad = torch.randn(20_000)
             optimizer.step()
         results.append([param])
     assert_close(*results)

@@ -17,8 +17,12 @@ from torch import Tensor
 from .compiler import CompiledUpdate
 from .layout import is_dense, real
 
-STAGE_BELOW = 8192
-"""Elements below which a tensor is staged. Copying three times 32 KiB costs about what the dispatch of a call does."""
+STAGE_BELOW = 16_384
+"""Elements below which a tensor is staged.
+
+Measured with AdamW on 2 cores, per tensor: staged 4.4 µs at 2,048 elements, 9.8 at 8,192, 17.7 at 16,384 and 31.0 at
+32,768; with a call of its own 20.9, 22.2, 22.9 and 25.1 µs.
+"""
 
 STAGE_ELEMENTS = 1 << 18
 """Elements that one call serves: 1 MiB of fp32 per tensor of the rule, so that what was copied in is still cached."""
