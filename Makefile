@@ -22,7 +22,7 @@ PARALLEL := -n auto --maxprocesses 8
 ALLOW_EMPTY = || test $$? -eq $(EMPTY)
 
 # What holds on every backend runs twice: the second time on kernels in Triton's interpreter.
-INTERPRETED := tests/kernels tests/engine/test_contract.py tests/optim/test_golden.py
+INTERPRETED := tests/kernels tests/engine/test_contract.py tests/engine/test_memory.py tests/optim/test_golden.py
 
 .PHONY: help
 help: ## list the targets

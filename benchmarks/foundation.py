@@ -89,10 +89,10 @@ def peak_memory(run: Callable[[], object]) -> int:
     with torch.profiler.profile(profile_memory=True) as profile:
         run()
     held = most = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
     return most
 
 

@@ -1,5 +1,9 @@
 """What the compiled backend promises beyond right numbers: nothing is compiled twice, and ``auto`` says why."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -115,3 +119,34 @@ def test_a_state_that_is_shared_stays_so_through_a_checkpoint(tmp_path):
     torch.save(optimizer.state_dict(), tmp_path / "state.pt")
     # 50 × 400 bytes of numbers; a copy of the shared memory for each would be 50 times that.
     assert (tmp_path / "state.pt").stat().st_size < 100_000
+
+
+BROKEN = """
+import torch, torchopt_notes
+param = torch.nn.Parameter(torch.ones(2_000_000))
+param.grad = torch.ones_like(param)
+optimizer = torchopt_notes.AdamW([param], backend="compiled")
+try:
+    optimizer.step()
+except RuntimeError as error:
+    print(str(error).splitlines()[0])
+print(dict(optimizer.state), param.min().item())
+optimizer.backend = "auto"
+optimizer.step()
+print(optimizer.explain()[0].backend, optimizer.explain()[0].reason)
+"""
+
+
+def test_a_compiler_that_fails_changes_nothing_and_auto_does_without():
+    environment = {**os.environ, "CXX": "false", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+    result = subprocess.run([sys.executable, "-c", BROKEN], env=environment, capture_output=True, text=True, check=True)
+    refused, untouched, fallback = result.stdout.splitlines()
+    assert refused.startswith("AdamW: backend 'compiled' (requested) cannot run here, the compiler failed")
+    assert untouched == "{} 1.0"
+    assert fallback.startswith("eager auto: compiling failed")
+
+
+def test_explain_counts_what_is_trained():
+    frozen = torch.nn.Parameter(torch.zeros(COMPILE_FROM), requires_grad=False)
+    (bucket,) = AdamW([frozen, torch.nn.Parameter(torch.zeros(10))]).explain()
+    assert (bucket.backend, bucket.elements) == ("eager", 10)

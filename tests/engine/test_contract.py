@@ -1,10 +1,8 @@
 """What users of torch.optim.Optimizer rely on, on every backend that runs in this process."""
 
 import copy
-import gc
 import io
 import pickle
-import weakref
 
 import pytest
 import torch
@@ -173,90 +171,6 @@ def test_a_step_count_that_a_user_changes(backend):
         assert [optimizer.state[param]["step"].item() for param in params] == [4, 102, 4, 4]
         results.append(params)
     assert_close(*results)
-
-
-def _layouts(kind, value):
-    """A tensor equal to ``value`` that lies in memory in an unusual way."""
-    if kind == "transposed":
-        return value.movedim(0, -1).contiguous().movedim(-1, 0)
-    if kind == "gaps":
-        return torch.full((*value.shape, 3), torch.nan)[..., 1].copy_(value)
-    if kind == "unaligned":
-        return torch.full((value.numel() + 1,), torch.nan)[1:].view(value.shape).copy_(value)
-    if kind == "channels_last":
-        return value.contiguous(memory_format=torch.channels_last)
-    return value
-
-
-@pytest.mark.parametrize("grad_kind", ["plain", "transposed", "gaps", "unaligned", "channels_last", "expanded"])
-@pytest.mark.parametrize("param_kind", ["plain", "transposed", "gaps", "unaligned", "channels_last"])
-def test_layouts(param_kind, grad_kind, backend):
-    results = []
-    for name in ("eager", backend):
-        torch.manual_seed(0)
-        value = torch.randn(4, 6, 5, 7)
-        params = [torch.nn.Parameter(_layouts(param_kind, value)), torch.nn.Parameter(torch.randn(40))]
-        optimizer = AdamW(params, lr=0.1, backend=name)
-        for _ in range(2):
-            gradient = torch.randn(4, 6, 5, 7)
-            if grad_kind == "expanded":
-                gradient = torch.randn(4, 1, 1, 7).expand(4, 6, 5, 7)
-            params[0].grad, params[1].grad = _layouts(grad_kind, gradient), torch.randn(40)
-            optimizer.step()
-        state = optimizer.state[params[0]]
-        assert params[0].stride() == _layouts(param_kind, value).stride()
-        results.append([*params, state["exp_avg"], state["exp_avg_sq"]])
-    assert_close(*results)
-
-
-def test_a_large_tensor_with_gaps(backend):
-    results = []
-    for name in ("eager", backend):
-        torch.manual_seed(0)
-        param = torch.nn.Parameter(torch.randn(20_000, 2)[:, 0])
-        optimizer = SGD([param], lr=0.1, momentum=0.9, backend=name)
-        for _ in range(2):
-            param.grad = torch.randn(20_000)
-            optimizer.step()
-        results.append([param])
-    assert_close(*results)
-
-
-def test_a_conjugated_gradient(backend):
-    results = []
-    for name in ("eager", backend):
-        torch.manual_seed(0)
-        param = torch.nn.Parameter(torch.randn(9, dtype=torch.complex64))
-        optimizer = Adam([param], lr=0.1, backend=name)
-        param.grad = torch.randn(9, dtype=torch.complex64).conj()
-        optimizer.step()
-        results.append([param])
-    assert_close(*results)
-
-
-def test_gradients_are_read_only_and_not_kept_alive(backend):
-    params = make_params()
-    optimizer = Adam(params, lr=0.1, weight_decay=0.1, maximize=True, amsgrad=True, backend=backend)
-    for seed in range(2):
-        set_gradients(params, seed)
-        before = [param.grad.clone() for param in params]
-        optimizer.step()
-        assert all(torch.equal(param.grad, gradient) for param, gradient in zip(params, before, strict=True))
-    watched = [weakref.ref(param.grad) for param in params]
-    optimizer.zero_grad()
-    gc.collect()
-    assert all(watch() is None for watch in watched)
-
-
-def test_states_given_up_by_the_user_are_freed(backend):
-    params = make_params()
-    optimizer = Adam(params, lr=0.1, backend=backend)
-    take_steps(optimizer, params, range(2))
-    watched = weakref.ref(optimizer.state[params[0]]["exp_avg"])
-    optimizer.state.clear()
-    optimizer.backend = backend  # forgets what was planned
-    gc.collect()
-    assert watched() is None
 
 
 def test_autograd_notices_the_update(backend):

@@ -56,6 +56,34 @@ def test_a_wrong_kernel_is_caught(mistake, monkeypatch):
         assert_parity(Adam, Adam, candidate_kwargs=TRITON, shapes=SIZES, steps=2, ulp=2)
 
 
+@pytest.mark.parametrize("mistake", ["buffer_forgotten", "uphill"])
+def test_a_wrong_momentum_kernel_is_caught(mistake, monkeypatch):
+    from tests.kernels import wrong_rules
+    from torchopt_notes.engine import launch
+
+    monkeypatch.setattr(launch, "rule_kernel", lambda rule: SimpleNamespace(update=getattr(wrong_rules, mistake)))
+    with pytest.raises(ParityError):
+        assert_parity(SGD, SGD, kwargs={"momentum": 0.9}, candidate_kwargs=TRITON, shapes=SIZES, steps=2, ulp=2)
+
+
+def test_a_tensor_with_another_groups_numbers_is_caught(monkeypatch):
+    from torchopt_notes.engine import rows
+
+    def grouped(params, **kwargs):
+        return AdamW([{"params": params[:4]}, {"params": params[4:], "lr": 0.1}], **kwargs)
+
+    assert_parity(grouped, grouped, candidate_kwargs=TRITON, shapes=SIZES, steps=2, ulp=2)
+    genuine = rows.HostRows.refresh
+
+    def confused(self, optimizer, states):
+        genuine(self, optimizer, states)
+        self.tensor_row = 1 - self.tensor_row
+
+    monkeypatch.setattr(rows.HostRows, "refresh", confused)
+    with pytest.raises(ParityError):
+        assert_parity(grouped, grouped, candidate_kwargs=TRITON, shapes=SIZES, steps=2, ulp=2)
+
+
 def test_neighbouring_memory_is_left_alone():
     """Each tensor lies between NaNs, at a 16-byte boundary; a tail without its mask would read or write them."""
     size, margin = BLOCK + 3, 4
@@ -97,18 +125,6 @@ def test_unaligned_tensors_go_in_a_launch_that_promises_nothing(launches):
         param.grad = torch.randn(1000)
     AdamW(params, backend="triton").step()
     assert [(launch["ALIGNED"], launch["programs"]) for launch in launches] == [(True, 1), (False, 1)]
-
-
-def test_a_state_of_another_size_is_refused_before_anything_changes():
-    params = [torch.nn.Parameter(torch.ones(10)) for _ in range(2)]
-    optimizer = SGD(params, lr=0.1, momentum=0.9, backend="triton")
-    optimizer.state[params[1]]["momentum_buffer"] = torch.zeros(9)
-    for param in params:
-        param.grad = torch.ones(10)
-    with pytest.raises(RuntimeError, match=r"'momentum_buffer' of a parameter of shape \(10,\) .* has shape \(9,\)"):
-        optimizer.step()
-    assert all(torch.equal(param, torch.ones(10)) for param in params)
-    assert params[0] not in optimizer.state
 
 
 def test_states_of_two_precisions(launches):

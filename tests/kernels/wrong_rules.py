@@ -1,4 +1,4 @@
-"""Adam with one mistake each: what the comparison must notice."""
+"""Adam and SGD with one mistake each: what the comparison must notice."""
 
 import triton
 import triton.language as tl
@@ -25,3 +25,16 @@ def one_step_late(param, grad, state, scalars, FLAGS: tl.constexpr):
 def states_swapped(param, grad, state, scalars, FLAGS: tl.constexpr):
     new_param, new_state = adam.update(param, grad, state, scalars, FLAGS)
     return new_param, (new_state[1], new_state[0])
+
+
+@triton.jit
+def buffer_forgotten(param, grad, state, scalars, FLAGS: tl.constexpr):
+    lr, buffer_decay, grad_weight = scalars[0], scalars[1], scalars[2]
+    return param - lr * grad, (buffer_decay * state[0] + grad_weight * grad,)
+
+
+@triton.jit
+def uphill(param, grad, state, scalars, FLAGS: tl.constexpr):
+    lr, buffer_decay, grad_weight = scalars[0], scalars[1], scalars[2]
+    buffer = buffer_decay * state[0] + grad_weight * grad
+    return param + lr * buffer, (buffer,)

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,6 +44,8 @@ VALUES = [
         r"betas\[0\] as a Tensor is not supported",
     ),
     (Adam, {"betas": (0.9,)}, "betas must be a pair"),
+    (Adam, {"betas": 0.9}, "Adam: betas must be a pair"),
+    (Adam, {"lr": torch.tensor(0.1, device="meta")}, "Adam: Invalid learning rate"),
     (Adam, {"eps": -1e-8}, "Adam: Invalid epsilon value: -1e-08"),
     (Adam, {"weight_decay": INF}, "Adam: Invalid weight_decay value: inf"),
     (
@@ -88,6 +91,8 @@ def test_unknown_keyword():
 
 PARAMETERS = [
     ([], ValueError, "empty parameter list"),
+    (None, TypeError, "AdamW: params must be an iterable of Tensors or dicts"),
+    ([{"lr": 1.0}], ValueError, "AdamW: a parameter group needs 'params'"),
     (weight(), TypeError, "should be an iterable of Tensors or dicts"),
     ([1.0], TypeError, "can only optimize Tensors, but one of the params is float"),
     ([weight() * 2], ValueError, "can't optimize a non-leaf Tensor"),
@@ -171,6 +176,21 @@ def test_an_explicit_backend_never_falls_back():
         "auto: sparse gradient",
         "auto: 3 elements, compiling would pay from 2,000,000",
     }
+
+
+def test_sparse_gradients_with_nesterov():
+    param = weight(5)
+    optimizer = SGD([param], lr=0.1, momentum=0.9, nesterov=True)
+    param.grad = torch.sparse_coo_tensor([[0]], [1.0], (5,))
+    with pytest.raises(RuntimeError, match="SGD does not support sparse gradients with nesterov=True"):
+        optimizer.step()
+    assert not optimizer.state
+
+
+def test_numbers_of_numpy_are_numbers():
+    optimizer = AdamW([weight()], lr=np.float32(1e-3), weight_decay=np.float64(0.1))
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(2)
+    optimizer.step()
 
 
 def test_sparse_gradients_with_decay():

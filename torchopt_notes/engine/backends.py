@@ -25,6 +25,8 @@ code on disk): 1 M elements in 10 tensors save 0.6 ms a step and pay after 14,60
 5,700, 10 M save 4.8 ms and pay after 1,800. Many small tensors pay sooner: 2 M in 2,000 tensors save 34 ms a step.
 """
 
+_broken: list[str] = []
+
 FAST_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
@@ -52,10 +54,16 @@ def missing_triton() -> str | None:
     return None if version >= (3, 4) else f"triton >= 3.4 is needed, found {triton.__version__}"
 
 
-@functools.cache
+def toolchain_is_broken(reason: str) -> None:
+    """Remembers that compiling for the CPU failed, so that ``auto`` does not try it again in this process."""
+    _broken.append(reason)
+
+
 def missing_toolchain() -> str | None:
     """What torch's compiler would miss here for CPU code, or None."""
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if _broken:
+        return _broken[0]
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler.split()[0]) is None:
         return f"no C++ compiler ({compiler} is not on PATH; set CXX or install one)"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
@@ -71,12 +79,18 @@ def unavailable(backend: Backend, device: torch.device) -> str | None:
                 f"kernels run on GPUs, the parameters are on {device}; CPU tensors are allowed only under "
                 "TRITON_INTERPRET=1, set before torchopt_notes.kernels is imported"
             )
-        return missing_triton()
+        return missing_triton() or _too_old(device)
     if backend == "compiled":
         if device.type == "cpu":
             return missing_toolchain()
         return missing_triton() if device.type == "cuda" else f"device {device.type} is not served"
     return None
+
+
+def _too_old(device: torch.device) -> str | None:
+    if device.type != "cuda" or torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (7, 0):
+        return None
+    return f"Triton needs compute capability 7.0, {device} has {torch.cuda.get_device_capability(device)}"
 
 
 def unsuited(param: Tensor, grad: Tensor | None) -> str | None:
@@ -90,25 +104,24 @@ def unsuited(param: Tensor, grad: Tensor | None) -> str | None:
     return None
 
 
-def choose(
-    name: str, requested: Backend, fused: bool, param: Tensor, grad: Tensor | None, differentiable: bool
-) -> Choice:
+def choose(name: str, requested: Backend, fused: bool, param: Tensor, why_eager: str | None) -> Choice:
     """The backend of one parameter, before its bucket's size is known (``auto`` on CPU may still turn to eager).
+
+    ``why_eager`` says why this parameter can only be updated by the reference, or is None.
 
     Raises:
         RuntimeError: when what was asked for cannot serve this parameter.
     """
     if requested == "eager":
         return Choice("eager", "requested")
-    why_not = "differentiable" if differentiable else unsuited(param, grad)
     natural: Backend = "triton" if param.device.type == "cuda" else "compiled"
     if requested == "auto" and not fused:
-        why_not = why_not or unavailable(natural, param.device)
+        why_not = why_eager or unavailable(natural, param.device)
         if why_not is None:
             return Choice(natural, f"auto: fused kernel for {param.device.type}" if natural == "triton" else "auto")
         return Choice("eager", f"auto: {why_not}")
     backend = natural if requested == "auto" else requested
-    why_not = why_not or unavailable(backend, param.device)
+    why_not = why_eager or unavailable(backend, param.device)
     if why_not is None:
         return Choice(backend, "fused=True" if requested == "auto" else "requested")
     if fused:

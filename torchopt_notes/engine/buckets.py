@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .backends import COMPILE_FROM, Backend
+from .layout import span
 from .rule import Variant
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class States(NamedTuple):
 
 
 class Runner(Protocol):
-    """What a backend makes of a bucket. It may cache what it likes, but holds no gradient and no state alive."""
+    """What a backend makes of a bucket. It may cache what it likes, but keeps no tensor of its users alive."""
 
     def fits(self, grads: list[Tensor], states: States) -> bool:
         """Whether the bucket still is what the runner was made for. Called for all buckets before any is run.
@@ -57,6 +58,9 @@ class Runner(Protocol):
         Raises:
             RuntimeError: when the tensors cannot be updated at all.
         """
+
+    def release(self, optimizer: Optimizer, kept: set[int]) -> None:
+        """Gives back what states still use of the runner's memory, but for the parameters whose ids are ``kept``."""
 
     def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates parameters and states in place."""
@@ -81,11 +85,18 @@ class Bucket:
     """Parameters that share backend, device, dtypes and code."""
 
     kind: Kind
+    owner: str
     members: list[Member] = field(default_factory=list)
     params: list[Tensor] = field(default_factory=list)
     runner: Runner | None = None
     grads_moved: bool = True
     _grads: list[weakref.ref[Tensor]] = field(default_factory=list)
+    _addresses: list[int] = field(default_factory=list)
+
+    @cached_property
+    def numels(self) -> list[int]:
+        """How many numbers each parameter holds."""
+        return list(map(Tensor.numel, self.params))
 
     @cached_property
     def groups(self) -> list[int]:
@@ -95,21 +106,42 @@ class Bucket:
     @property
     def elements(self) -> int:
         """How many numbers the bucket's parameters hold."""
-        return sum(param.numel() for param in self.params)
+        return sum(self.numels)
+
+    def check_state(self, name: str, column: list[Tensor]) -> None:
+        """Raises when a state has another size than its parameter, or is on another device."""
+        for param, state in zip(self.params, column, strict=True):
+            if state.numel() != param.numel() or state.device != param.device:
+                raise RuntimeError(
+                    f"{self.owner}: the state {name!r} of a parameter of shape {tuple(param.shape)} on {param.device} "
+                    f"has shape {tuple(state.shape)} and is on {state.device}; put it right, or delete the parameter's "
+                    "state to start afresh"
+                )
 
     def gather(self) -> list[Tensor] | None:
         """This step's gradients, or None when they no longer are what the bucket was built for."""
         grads: list[Any] = [param.grad for param in self.params]
         if any(map(is_, grads, repeat(None))):
             return None
+        if list(map(Tensor.numel, self.params)) != self.numels:
+            return None
         # Only weak references are kept: a gradient set to None between steps must be freed.
         self.grads_moved = not (self._grads and all(map(is_, grads, [ref() for ref in self._grads])))
+        addresses = list(map(Tensor.data_ptr, self.params)) if self.kind.grad_layout is torch.strided else []
+        params_moved = addresses != self._addresses
+        if (self.grads_moved or params_moved) and not self._still_of_its_kind(grads):
+            return None
         if self.grads_moved:
-            dtype, layout = self.kind.grad_dtype, self.kind.grad_layout
-            if not all(grad.dtype is dtype and grad.layout is layout for grad in grads):
-                return None
             self._grads = list(map(weakref.ref, grads))
+        self._addresses = addresses
         return grads
+
+    def _still_of_its_kind(self, grads: list[Tensor]) -> bool:
+        """``model.double()`` and ``model.cuda()`` change parameters and gradients in place."""
+        kind = self.kind
+        return all(p.dtype is kind.dtype and p.device == kind.device for p in self.params) and all(
+            grad.dtype is kind.grad_dtype and grad.layout is kind.grad_layout for grad in grads
+        )
 
 
 class Plan:
@@ -122,17 +154,18 @@ class Plan:
 
     def __init__(self, optimizer: Optimizer, *, every: bool = False) -> None:
         self.params = list(_all_params(optimizer))
+        shared = _sharing_memory(self.params)
         self.variants = [optimizer.variant(group) for group in optimizer.param_groups]
         self.idle: list[Tensor] = []
         found: dict[Kind, Bucket] = {}
         for index, group in enumerate(optimizer.param_groups):
             names = group.get("param_names") or [f"{index}.{i}" for i in range(len(group["params"]))]
             for name, param in zip(names, group["params"], strict=True):
-                if param.grad is None and not every:
+                if param.grad is None and not (every and param.requires_grad):
                     self.idle.append(param)
                     continue
-                kind = _kind(optimizer, group, self.variants[index], param)
-                bucket = found.setdefault(kind, Bucket(kind))
+                kind = _kind(optimizer, group, self.variants[index], param, shares_memory=id(param) in shared)
+                bucket = found.setdefault(kind, Bucket(kind, type(optimizer).__name__))
                 bucket.members.append(Member(param, index, name))
                 bucket.params.append(param)
         self.buckets = list(found.values())
@@ -160,17 +193,37 @@ class Plan:
             work.append((bucket.runner, grads, states))
         return work
 
+    def release(self, optimizer: Optimizer) -> None:
+        """Called when another plan has taken this one's place."""
+        kept = {id(param) for param in optimizer.planned_params()}
+        for bucket in self.buckets:
+            if bucket.runner is not None:
+                bucket.runner.release(optimizer, kept)
+
 
 def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
     return chain.from_iterable(group["params"] for group in optimizer.param_groups)
 
 
-def _kind(optimizer: Optimizer, group: dict[str, Any], variant: Variant, param: Tensor) -> Kind:
+def _sharing_memory(params: list[Tensor]) -> set[int]:
+    """The ids of parameters whose memory overlaps another's: one after the other is the only right order for them."""
+    spans = sorted((*span(param), id(param)) for param in params if param.layout is torch.strided and not param.is_meta)
+    found: set[int] = set()
+    widest = None
+    for current in spans:
+        if widest is not None and current[0] == widest[0] and current[1] < widest[2]:
+            found |= {widest[3], current[3]}
+        if widest is None or current[0] != widest[0] or current[2] > widest[2]:
+            widest = current
+    return found
+
+
+def _kind(optimizer: Optimizer, group: dict[str, Any], variant: Variant, param: Tensor, *, shares_memory: bool) -> Kind:
     like = param if param.grad is None else param.grad
     names = optimizer.state_names(group)
     state = optimizer.state.get(param, {})
     dtypes = tuple(state[name].dtype if name in state else param.dtype for name in names)
-    choice = optimizer.choose(group, param)
+    choice = optimizer.choose(group, param, shares_memory=shares_memory)
     return Kind(*choice, param.device, param.dtype, like.dtype, like.layout, variant, names, dtypes)
 
 

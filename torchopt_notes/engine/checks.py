@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 
 def _number(value: Any) -> float:
     if isinstance(value, Tensor):
-        return value.detach().item()
-    return float(value) if isinstance(value, (int, float)) else math.nan
+        return math.nan if value.is_meta or value.numel() != 1 else value.detach().item()
+    return float(value) if isinstance(value, Real) else math.nan
 
 
 def learning_rate(name: str, lr: Any, *, foreach: bool = False) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .backends import toolchain_is_broken
 from .buckets import Bucket, States
 from .compiler import CompiledUpdate, compiled_update
 from .layout import compute_dtype, dense_copy, flat, is_dense, real, same_layout
-from .scalars import Row, exact, row
+from .scalars import exact, row
 from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
 
@@ -44,15 +45,51 @@ class CompiledRunner:
         self.dtype = compute_dtype(bucket.kind.dtype)
         self.groups = [member.group for member in bucket.members]
         # One buffer serves every call: on CPU a call has read it when it returns, elsewhere it gets a copy.
-        self._row_tensor = torch.empty(1 + len(bucket.kind.variant.rule.scalar_names), dtype=self.dtype)
+        self._row_tensor = torch.empty(1 + len(bucket.kind.variant.rule.scalar_names), dtype=self.dtype, device="cpu")
         self._row = self._row_tensor.numpy()
         self._parts: list[Part] = []
         self._version = -1
-        self._functions: dict[tuple[torch.dtype, ...], CompiledUpdate] = {}
+        self._function: CompiledUpdate | None = None
 
     def fits(self, grads: list[Tensor], states: States) -> bool:
-        """Any layout and dtype is handled, tensor by tensor."""
+        """Any layout is handled, tensor by tensor. What is to be run is compiled here, before anything is changed.
+
+        Raises:
+            RuntimeError: when the compiler that was asked for fails.
+        """
+        kind = self.bucket.kind
+        for column, dtype in zip(states.columns, kind.state_dtypes, strict=True):
+            if not all(state.dtype is dtype and state.device == kind.device for state in column):
+                return False
+        if self._function is None:
+            try:
+                self._function = self._compile()
+            except Exception as error:
+                if not kind.reason.startswith("auto"):
+                    raise RuntimeError(
+                        f"{self.bucket.owner}: backend 'compiled' ({kind.reason}) cannot run here, the compiler "
+                        f"failed; use backend='auto' to allow a fallback: {error}"
+                    ) from error
+                toolchain_is_broken(f"compiling failed ({type(error).__name__}: {str(error).splitlines()[0]})")
+                return False
         return True
+
+    def _compile(self) -> CompiledUpdate:
+        """Compiles the rule, by running it on a few numbers of its own."""
+        kind = self.bucket.kind
+        # What only decides where step counts live and who was asked for does not change the code.
+        variant = kind.variant._replace(on_device=False, fused=False)
+        dtypes = tuple(dtype.to_real() for dtype in (kind.dtype, kind.grad_dtype, *kind.state_dtypes))
+        function = compiled_update(variant, variant.rule.scalar_type, dtypes)
+        vectors = [torch.ones(2, dtype=dtype, device=kind.device) for dtype in dtypes]
+        function(torch.ones_like(self._row_tensor, device=kind.device), *vectors)
+        return function
+
+    def release(self, optimizer: Optimizer, kept: set[int]) -> None:
+        """States in the staging areas get memory of their own, unless another runner takes them over."""
+        for part in self._parts:
+            if part.staging is not None:
+                part.staging.release(optimizer.state, kept)
 
     def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates the bucket's parameters and states in place."""
@@ -66,10 +103,9 @@ class CompiledRunner:
             self._row[:] = [float(value) for value in numbers.values()]
             values = self._row_tensor.to(self.bucket.kind.device)
             for i in part.direct:
-                self._update(numbers, values, self.bucket.members[i].param, grads[i], states.of(i))
+                self._update(values, self.bucket.members[i].param, grads[i], states.of(i))
             if part.staging is not None:
-                function = self._function(numbers, part.staging.dtypes)
-                part.staging.update(function, values, [grads[i] for i in part.staged])
+                part.staging.update(self._run_function, values, [grads[i] for i in part.staged])
 
     def _run_on_device(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Step counts may not be read: every tensor gets a row of its own, worked out where its count lives."""
@@ -78,16 +114,13 @@ class CompiledRunner:
             step = exact(states.dicts[i]["step"].add_(1))
             numbers = row(optimizer, optimizer.param_groups[member.group], self.bucket.kind.variant, step, read=False)
             values = torch.stack([torch.as_tensor(v, dtype=self.dtype, device=device) for v in numbers.values()])
-            self._update(numbers, values, member.param, grads[i], states.of(i))
+            self._update(values, member.param, grads[i], states.of(i))
 
-    def _function(self, numbers: Row, dtypes: tuple[torch.dtype, ...]) -> CompiledUpdate:
-        if dtypes not in self._functions:
-            # What only decides where step counts live and who was asked for does not change the code.
-            variant = self.bucket.kind.variant._replace(on_device=False, fused=False)
-            self._functions[dtypes] = compiled_update(variant, type(numbers.scalars), dtypes)
-        return self._functions[dtypes]
+    def _run_function(self, values: Tensor, *vectors: Tensor) -> None:
+        assert self._function is not None, "fits compiles before anything is run"
+        self._function(values, *vectors)
 
-    def _update(self, numbers: Row, values: Tensor, param: Tensor, grad: Tensor, state: list[Tensor]) -> None:
+    def _update(self, values: Tensor, param: Tensor, grad: Tensor, state: list[Tensor]) -> None:
         """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
         if param.numel() == 0:
             return
@@ -98,7 +131,7 @@ class CompiledRunner:
         if vectors[0].numel() == 1:  # torch.compile would compile again for a size of 1
             vectors = [torch.nn.functional.pad(vector, (0, 1)) for vector in vectors]
             in_place = False
-        self._function(numbers, tuple(vector.dtype for vector in vectors))(values, *vectors)
+        self._run_function(values, *vectors)
         if in_place:
             # Autograd must learn of the change, so that a backward pass through the old values fails.
             torch.autograd.graph.increment_version([param])

@@ -83,4 +83,4 @@ class DeviceArray:
         return self._ring[self._next]
 
     def _pinned(self) -> Tensor:
-        return torch.empty(self.tensor.shape, dtype=self.dtype, pin_memory=True)
+        return torch.empty(self.tensor.shape, dtype=self.dtype, device="cpu", pin_memory=True)

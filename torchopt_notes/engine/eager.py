@@ -31,6 +31,9 @@ class EagerRunner:
         """torch's operations take any tensors, and say so themselves where they do not."""
         return True
 
+    def release(self, optimizer: Optimizer, kept: set[int]) -> None:
+        """Nothing is shared with the states."""
+
     def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates the bucket's parameters and states in place."""
         variant = self.bucket.kind.variant
@@ -65,13 +68,12 @@ def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: 
     if any(tensor.dtype != param.dtype for tensor in (grad, *state)):
         _update_wide(param.dtype, param, grad, state, row, variant)
         return
+    # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
     native = variant.rule.complex_native or not param.is_complex()
     if not native:
-        grad = _transform(param, grad, row, variant)
-        param, grad, *state = (real(tensor) for tensor in (param, grad, *state))
-        variant.rule.eager(param, grad, state, row.scalars, variant.flags)
+        state = [real(tensor) for tensor in state]
+        variant.rule.eager(real(param), real(_transform(param, grad, row, variant)), state, row.scalars, variant.flags)
         return
-    # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
     variant.rule.eager(param, _transform(param, grad, row, variant), state, row.scalars, variant.flags)
 
 

@@ -67,6 +67,9 @@ class FusedRunner:
         self._odd = self._find_odd(columns)
         return True
 
+    def release(self, optimizer: Optimizer, kept: set[int]) -> None:
+        """Step counts share one small vector, which may stay as it is."""
+
     def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
         """Updates the bucket's parameters and states in place."""
         params, device = self.bucket.params, self.bucket.kind.device
@@ -106,13 +109,7 @@ class FusedRunner:
 
     def _state_fits(self, index: int, column: list[Tensor]) -> bool:
         kind = self.bucket.kind
-        for param, state in zip(self.bucket.params, column, strict=True):
-            if state.device != kind.device or state.numel() != param.numel():
-                raise RuntimeError(
-                    f"the state {kind.state_names[index]!r} of a parameter of shape {tuple(param.shape)} on "
-                    f"{param.device} has shape {tuple(state.shape)} and is on {state.device}; move it back, or delete "
-                    "the parameter's state to start afresh"
-                )
+        self.bucket.check_state(kind.state_names[index], column)
         return all(state.dtype is kind.state_dtypes[index] for state in column)
 
     def _find_odd(self, columns: list[list[Tensor]]) -> list[int]:

@@ -20,6 +20,26 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
+def span(tensor: Tensor) -> tuple[str, int, int]:
+    """The device, and the addresses between which the elements lie."""
+    start = tensor.data_ptr()
+    if tensor.numel() == 0:
+        return str(tensor.device), start, start
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return str(tensor.device), start, start + (last + 1) * tensor.element_size()
+
+
+def overlaps_itself(tensor: Tensor) -> bool:
+    """Whether several elements may lie in the same place; gaps are no overlap."""
+    extent = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride < extent:
+                return tensor.numel() > 0
+            extent = stride * (size - 1) + extent
+    return False
+
+
 def same_layout(tensor: Tensor, like: Tensor) -> bool:
     """Whether both tensors put the same element at the same place, counted from their first.
 

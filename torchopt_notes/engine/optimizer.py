@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, ClassVar, cast, overload
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from . import checks
-from .backends import BACKENDS, Backend, Choice, choose
+from .backends import BACKENDS, Backend, Choice, choose, unsuited
 from .buckets import Bucket, Plan, Runner, States
 from .device_array import capturing
 from .explain import Explanation
+from .layout import overlaps_itself
 from .rule import Rule, Scalar, Variant
 from .state import StatefulOptimizer
 from .transform import decay_form
@@ -33,17 +35,21 @@ class Optimizer(StatefulOptimizer):
     """
 
     rule: ClassVar[Rule]
-    accepts_sparse: ClassVar[bool] = False
     _plan: Plan | None
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], *, backend: Backend = "auto") -> None:
         name = type(self).__name__
         checks.one_of(name, "backend", backend, BACKENDS)
         self._backend: Backend = backend
-        self._captured: list[Runner] = []
-        self._created: set[Tensor] = set()
+        self._captured: set[Runner] = set()
+        self._created: dict[Tensor, list[str]] = {}
         self._forget()
-        if not isinstance(params, (Tensor, dict)) and isinstance(params, Iterable):
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"{name}: params must be an iterable of Tensors or dicts, such as model.parameters(); "
+                f"got {type(params).__name__}"
+            )
+        if not isinstance(params, (Tensor, dict)):
             params = cast(ParamsT, list(params))
             if not params:
                 raise ValueError(f"{name}: optimizer got an empty parameter list; pass at least one parameter")
@@ -65,6 +71,10 @@ class Optimizer(StatefulOptimizer):
         """Raises when a value of ``group`` is not allowed."""
         raise NotImplementedError
 
+    def refuses_sparse(self, group: dict[str, Any]) -> str | None:
+        """Why sparse gradients are not taken, or None."""
+        return "does not support sparse gradients, please consider SparseAdam instead"
+
     def group_rule(self, group: dict[str, Any]) -> Rule:
         """The rule that ``group`` follows; the class's, unless a group option chooses among several."""
         return self.rule
@@ -78,7 +88,7 @@ class Optimizer(StatefulOptimizer):
     def backend(self, value: Backend) -> None:
         checks.one_of(type(self).__name__, "backend", value, BACKENDS)
         for group in self.param_groups:
-            self._check(group, self.defaults, backend=value)
+            self._check_backend(group, group["params"], value)
         self._backend = value
         self._forget()
 
@@ -123,9 +133,12 @@ class Optimizer(StatefulOptimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
-            for runner, grads, states in self._gather():
-                runner.run(self, grads, states)
-        self._created.clear()
+            work = self._gather()
+            try:
+                for runner, grads, states in work:
+                    runner.run(self, grads, states)
+            finally:
+                self._created.clear()
         return loss
 
     def _gather(self) -> list[tuple[Runner, list[Tensor], States]]:
@@ -133,20 +146,31 @@ class Optimizer(StatefulOptimizer):
         try:
             work = self._plan.gather(self) if self._plan is not None else None
             if work is None:
-                self._plan = None
-                plan = Plan(self)
-                for bucket in plan.buckets:
-                    bucket.runner = _make_runner(bucket)
-                work = plan.gather(self)
-                assert work is not None, "a new plan fits the optimizer it was made from"
-                self._plan = plan
+                work = self._plan_anew()
         except BaseException:
             self.discard_created()
             raise
         if capturing():
             # The graph reads these runners' tables at every replay, also when a new plan has replaced them here.
-            self._captured += [runner for runner, _, _ in work]
+            self._captured.update(runner for runner, _, _ in work)
         return work
+
+    def _plan_anew(self) -> list[tuple[Runner, list[Tensor], States]]:
+        # The second attempt is for a compiler that turned out not to work, and is then not planned with.
+        for _ in range(2):
+            old, self._plan = self._plan, Plan(self)
+            for bucket in self._plan.buckets:
+                bucket.runner = _make_runner(bucket)
+            if old is not None:
+                old.release(self)
+            work = self._plan.gather(self)
+            if work is not None:
+                return work
+        raise AssertionError("a new plan fits the optimizer it was made from")
+
+    def planned_params(self) -> Iterator[Tensor]:
+        """The parameters of the current plan's buckets."""
+        return chain.from_iterable(bucket.params for bucket in self._plan.buckets) if self._plan else iter(())
 
     def _forget(self) -> None:
         """Drops what was planned; the next step plans anew."""
@@ -164,7 +188,7 @@ class Optimizer(StatefulOptimizer):
             fused=bool(group["fused"]),
         )
 
-    def choose(self, group: dict[str, Any], param: Tensor) -> Choice:
+    def choose(self, group: dict[str, Any], param: Tensor, *, shares_memory: bool) -> Choice:
         """The backend of one parameter, and why.
 
         Raises:
@@ -172,8 +196,8 @@ class Optimizer(StatefulOptimizer):
         """
         name, grad = type(self).__name__, param.grad
         if grad is not None and grad.is_sparse:
-            if not self.accepts_sparse:
-                raise RuntimeError(f"{name} does not support sparse gradients, please consider SparseAdam instead")
+            if (refusal := self.refuses_sparse(group)) is not None:
+                raise RuntimeError(f"{name} {refusal}")
             if decay_form(group) != "none":
                 raise RuntimeError(f"{name}: weight_decay is not possible with sparse gradients; set weight_decay=0")
         if param.is_meta:
@@ -182,13 +206,20 @@ class Optimizer(StatefulOptimizer):
                 f"{name}: {fused if group['fused'] else ''}parameters on the meta device hold no data; "
                 "move the model to a real device (to_empty) and initialise it first"
             )
-        # 1 means that elements certainly share memory; an update in place would apply to them several times.
-        if torch._debug_has_internal_overlap(param) == 1:
+        if param.layout is torch.strided and overlaps_itself(param):
             raise RuntimeError(
                 f"{name}: a parameter of shape {tuple(param.shape)} and strides {param.stride()} has several elements "
                 "in the same memory (expanded?) and cannot be updated in place; optimize the tensor behind it"
             )
-        return choose(name, self._backend, bool(group["fused"]), param, grad, bool(group["differentiable"]))
+        if grad is not None and grad.shape != param.shape:
+            raise RuntimeError(
+                f"{name}: a parameter of shape {tuple(param.shape)} has a gradient of shape {tuple(grad.shape)}; "
+                "compute it anew after changing the parameter"
+            )
+        why_eager = "differentiable" if group["differentiable"] else unsuited(param, grad)
+        if shares_memory:
+            why_eager = why_eager or "memory shared with another parameter"
+        return choose(name, self._backend, bool(group["fused"]), param, why_eager)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group, after checking its parameters and hyperparameters.
@@ -199,27 +230,34 @@ class Optimizer(StatefulOptimizer):
             RuntimeError: for flags that exclude each other, or a backend that was asked for and is missing.
         """
         if isinstance(param_group, dict) and not isinstance(param_group.get("params"), set):
+            if "params" not in param_group:
+                raise ValueError(f"{type(self).__name__}: a parameter group needs 'params', got {sorted(param_group)}")
             params = param_group["params"]
             params = [params] if isinstance(params, Tensor) else list(params)
             param_group = {**param_group, "params": params}
             self._check({**self.defaults, **param_group}, self.defaults)
         super().add_param_group(param_group)
 
-    def _check(self, group: dict[str, Any], defaults: dict[str, Any], *, backend: Backend | None = None) -> None:
-        name, backend = type(self).__name__, backend or self._backend
+    def _check(self, group: dict[str, Any], defaults: dict[str, Any]) -> None:
+        name = type(self).__name__
         self.check_group(group)
         checks.exclusive_flags(name, group)
+        params = [entry[1] if isinstance(entry, tuple) else entry for entry in group["params"]]
+        others = [p for g in getattr(self, "param_groups", []) if g is not group for p in g["params"]]
+        checks.parameters(name, params, others, differentiable=bool(defaults["differentiable"]))
+        self._check_backend(group, params, self._backend)
+
+    def _check_backend(self, group: dict[str, Any], params: Sequence[Tensor], backend: Backend) -> None:
+        name = type(self).__name__
         if backend != "auto":
             if group["differentiable"] and backend != "eager":
                 raise ValueError(f"{name}: differentiable=True needs backend='eager' or 'auto', got {backend!r}")
             if group["fused"] and backend == "eager":
                 raise ValueError(f"{name}: fused=True excludes backend='eager'; leave one of them unset")
-        params = [entry[1] if isinstance(entry, tuple) else entry for entry in group["params"]]
-        others = [p for g in getattr(self, "param_groups", []) if g is not group for p in g["params"]]
-        checks.parameters(name, params, others, differentiable=bool(defaults["differentiable"]))
         for param in params:
             if not param.is_meta:
-                choose(name, backend, bool(group["fused"]), param, None, bool(group["differentiable"]))
+                why_eager = "differentiable" if group["differentiable"] else unsuited(param, None)
+                choose(name, backend, bool(group["fused"]), param, why_eager)
 
     def _check_capture(self) -> None:
         """Refuses to be captured in a CUDA graph while what changes from step to step lives on the host."""

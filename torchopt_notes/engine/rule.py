@@ -51,8 +51,14 @@ class Rule:
     @cached_property
     def scalar_names(self) -> tuple[str, ...]:
         """The names of what :attr:`scalars` returns."""
-        names: tuple[str, ...] = get_type_hints(self.scalars)["return"]._fields
+        names: tuple[str, ...] = self.scalar_type._fields  # type: ignore[attr-defined]
         return names
+
+    @cached_property
+    def scalar_type(self) -> type[tuple[Any, ...]]:
+        """The named tuple that :attr:`scalars` returns."""
+        found: type[tuple[Any, ...]] = get_type_hints(self.scalars)["return"]
+        return found
 
 
 class Variant(NamedTuple):

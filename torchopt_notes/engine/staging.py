@@ -6,7 +6,7 @@ they are copied in, and parameters out again, at 0.4 µs and a pass through the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .compiler import CompiledUpdate
 from .layout import is_dense, real
 
 STAGE_BELOW = 16_384
@@ -70,17 +69,19 @@ class Staging:
 
         self._addresses = [[view.data_ptr() for view in views] for views in self._state_views]
 
-    @property
-    def dtypes(self) -> tuple[torch.dtype, ...]:
-        """The dtypes of the vectors that a call gets: parameter, gradient, states."""
-        return self._dtype, self._grad_dtype, *[self._dtype] * len(self.state_names)
-
     def adopt(self, states: list[dict[str, Any]]) -> None:
         """Moves the states' values into the area, and makes the states views of it."""
         for name, views in zip(self.state_names, self._state_views, strict=True):
             torch._foreach_copy_(views, [state[name] for state in states])
             for state, view in zip(states, views, strict=True):
                 state[name] = view
+
+    def release(self, states: Mapping[Tensor, dict[str, Any]], kept: set[int]) -> None:
+        """Gives the states that still are views memory of their own, but for the parameters whose ids are ``kept``."""
+        for name, views in zip(self.state_names, self._state_views, strict=True):
+            for param, view in zip(self.params, views, strict=True):
+                if id(param) not in kept and states.get(param, {}).get(name) is view:
+                    states[param][name] = view.clone()
 
     def owns(self, columns: list[list[Tensor]]) -> bool:
         """Whether these still are the views that ``adopt`` made, and not what a user or a checkpoint put there."""
@@ -89,7 +90,7 @@ class Staging:
             for column, views, addresses in zip(columns, self._state_views, self._addresses, strict=True)
         )
 
-    def update(self, function: CompiledUpdate, values: Tensor, grads: list[Tensor]) -> None:
+    def update(self, function: Callable[..., None], values: Tensor, grads: list[Tensor]) -> None:
         """Updates all parameters and states in place, in as few calls as the area's size allows."""
         params = self.params
         if self._is_complex:

@@ -18,7 +18,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
 
     has_step: ClassVar[bool] = True
     _backend: str
-    _created: set[Tensor]
+    _created: dict[Tensor, list[str]]
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them, without ``step``."""
@@ -46,13 +46,19 @@ class StatefulOptimizer(torch.optim.Optimizer):
                 self._create(member)
             columns = [[state[name] for state in dicts] for name in names]
             steps = [state["step"] for state in dicts] if self.has_step else []
+        for name, column in zip(names, columns, strict=True):
+            if list(map(Tensor.numel, column)) != bucket.numels:
+                bucket.check_state(name, column)
         fresh = [param in self._created for param in bucket.params] if self._created else None
         return States(dicts, steps, columns, fresh)
 
     def discard_created(self) -> None:
         """Takes back the states that were created for a step that was then refused."""
-        for param in self._created:
-            del self.state[param]
+        for param, names in self._created.items():
+            for name in names:
+                del self.state[param][name]
+            if not self.state[param]:
+                del self.state[param]
         self._created.clear()
 
     def _create(self, member: Member) -> None:
@@ -61,12 +67,15 @@ class StatefulOptimizer(torch.optim.Optimizer):
         state = self.state[param]
         names = self.state_names(group)
         if state.keys().isdisjoint(names):
-            self._created.add(param)
+            self._created[param] = [name for name in ("step", *names) if name not in state and self._keeps(name)]
         if self.has_step and "step" not in state:
             state["step"] = _new_step(0.0, param, group)
         for name in names:
             if name not in state:
                 state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
+
+    def _keeps(self, name: str) -> bool:
+        return self.has_step or name != "step"
 
     def _forget(self) -> None:
         """Drops what was planned; the next step plans anew."""
@@ -76,7 +85,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
         """Loads a state dict of this optimizer or of its ``torch.optim`` counterpart.
 
         As torch's, except that a state keeps the floating-point dtype it was saved with: torch casts it to the
-        parameter's, which would round fp32 moments of bf16 parameters.
+        parameter's, which would round fp32 moments of bf16 parameters. The groups' flags are loaded too, as in torch;
+        the backend is not part of a checkpoint, and a backend that was asked for by name goes before ``fused``.
         """
         loaded: dict[str, Any] = {}
         handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.update(final))
@@ -93,8 +103,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("_backend", "auto")
-        self.__dict__.setdefault("_captured", [])
-        self._created = set()
+        self.__dict__.setdefault("_captured", set())
+        self._created = {}
         self._forget()
         for group in self.param_groups:
             self.fill_group(group)

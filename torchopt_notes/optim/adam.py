@@ -68,6 +68,10 @@ def adam_scalars(step: Scalar, lr: Scalar, beta1: Scalar, beta2: Scalar, eps: Sc
     )
 
 
+def _scalar(beta: float | Tensor) -> float | Tensor:
+    return beta.squeeze() if isinstance(beta, Tensor) else beta
+
+
 class Adam(Optimizer):
     r"""Adam: steps along the mean of past gradients, divided by the root of the mean of their squares.
 
@@ -139,7 +143,7 @@ class Adam(Optimizer):
     ) -> None:
         defaults = {
             "lr": lr,
-            "betas": tuple(beta.squeeze() if isinstance(beta, Tensor) else beta for beta in betas),
+            "betas": tuple(map(_scalar, betas)) if isinstance(betas, (tuple, list)) else betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,

@@ -50,6 +50,10 @@ def sgd_scalars(step: Scalar, lr: Scalar, momentum: Scalar, dampening: Scalar) -
     return SGDScalars(lr, 0.0 if first else momentum, 1.0 if first else 1 - dampening, momentum)
 
 
+def _sparse_refusal(group: dict[str, Any]) -> str | None:
+    return "does not support sparse gradients with nesterov=True" if group["nesterov"] else None
+
+
 class SGD(Optimizer):
     r"""Stochastic gradient descent, with momentum, dampening and Nesterov's look-ahead.
 
@@ -98,7 +102,6 @@ class SGD(Optimizer):
 
     rule: ClassVar[Rule] = Rule(sgd, sgd_scalars, kernel="sgd", complex_native=True)
     has_step: ClassVar[bool] = False
-    accepts_sparse: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -147,6 +150,10 @@ class SGD(Optimizer):
         """Adds the keys that checkpoints of older versions lack."""
         super().fill_group(group)
         group.setdefault("nesterov", False)
+
+    def refuses_sparse(self, group: dict[str, Any]) -> str | None:
+        """Why sparse gradients are not taken, or None."""
+        return _sparse_refusal(group)
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""
@@ -235,7 +242,6 @@ class Momentum(Optimizer):
     """
 
     has_step: ClassVar[bool] = False
-    accepts_sparse: ClassVar[bool] = True
     rule: ClassVar[Rule] = MOMENTUM_RULES["heavy-ball"]
 
     def __init__(
@@ -277,7 +283,12 @@ class Momentum(Optimizer):
 
     def group_rule(self, group: dict[str, Any]) -> Rule:
         """The rule that this group follows: its form decides."""
+        checks.one_of(type(self).__name__, "form", group["form"], tuple(MOMENTUM_RULES))
         return MOMENTUM_RULES[group["form"]]
+
+    def refuses_sparse(self, group: dict[str, Any]) -> str | None:
+        """Why sparse gradients are not taken, or None."""
+        return _sparse_refusal(group)
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""
