@@ -50,6 +50,8 @@ class CompiledRunner:
         self._parts: list[Part] = []
         self._version = -1
         self._function: CompiledUpdate | None = None
+        self._addresses: list[list[int]] = []
+        self._states_moved = True
 
     def fits(self, grads: list[Tensor], states: States) -> bool:
         """Any layout is handled, tensor by tensor. What is to be run is compiled here, before anything is changed.
@@ -58,9 +60,12 @@ class CompiledRunner:
             RuntimeError: when the compiler that was asked for fails.
         """
         kind = self.bucket.kind
-        for column, dtype in zip(states.columns, kind.state_dtypes, strict=True):
-            if not all(state.dtype is dtype and state.device == kind.device for state in column):
-                return False
+        addresses = [list(map(Tensor.data_ptr, column)) for column in states.columns]
+        self._states_moved = addresses != self._addresses
+        if self._states_moved:
+            for column, dtype in zip(states.columns, kind.state_dtypes, strict=True):
+                if not all(state.dtype is dtype and state.device == kind.device for state in column):
+                    return False
         if self._function is None:
             try:
                 self._function = self._compile()
@@ -142,14 +147,15 @@ class CompiledRunner:
 
     def _current_parts(self, states: States) -> list[Part]:
         """The parts of the last step while they still hold; else new ones."""
-        if self._version != self.steps.version or not all(
-            part.staging is None or part.staging.owns(_pick(states.columns, part.staged)) for part in self._parts
-        ):
+        owned = all(p.staging is None or p.staging.owns(_pick(states.columns, p.staged)) for p in self._parts)
+        if self._states_moved or self._version != self.steps.version or not owned:
             chosen: dict[tuple[int, float], list[int]] = {}
             for i, key in enumerate(zip(self.groups, self.steps.values.tolist(), strict=True)):
                 chosen.setdefault(key, []).append(i)
             self._parts = [self._new_part(group, members, states) for (group, _), members in chosen.items()]
             self._version = self.steps.version
+            # Adopted states lie elsewhere now, by our own doing.
+            self._addresses = [[s[name].data_ptr() for s in states.dicts] for name in self.bucket.kind.state_names]
         return self._parts
 
     def _new_part(self, group: int, members: list[int], states: States) -> Part:

@@ -67,8 +67,6 @@ class Staging:
             for k in range(len(state_names))
         ]
 
-        self._addresses = [[view.data_ptr() for view in views] for views in self._state_views]
-
     def adopt(self, states: list[dict[str, Any]]) -> None:
         """Moves the states' values into the area, and makes the states views of it."""
         for name, views in zip(self.state_names, self._state_views, strict=True):
@@ -84,11 +82,8 @@ class Staging:
                     states[param][name] = view.clone()
 
     def owns(self, columns: list[list[Tensor]]) -> bool:
-        """Whether these still are the views that ``adopt`` made, and not what a user or a checkpoint put there."""
-        return all(
-            all(map(is_, column, views)) and list(map(Tensor.data_ptr, column)) == addresses
-            for column, views, addresses in zip(columns, self._state_views, self._addresses, strict=True)
-        )
+        """Whether these are the views that ``adopt`` made, and not what a user or a checkpoint put there."""
+        return all(all(map(is_, column, views)) for column, views in zip(columns, self._state_views, strict=True))
 
     def update(self, function: Callable[..., None], values: Tensor, grads: list[Tensor]) -> None:
         """Updates all parameters and states in place, in as few calls as the area's size allows."""
