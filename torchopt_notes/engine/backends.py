@@ -18,11 +18,11 @@ Backend = Literal["auto", "eager", "compiled", "triton"]
 BACKENDS: tuple[Backend, ...] = ("auto", "eager", "compiled", "triton")
 
 COMPILE_FROM = 2_000_000
-"""Elements in a bucket from which ``auto`` compiles on CPU: there a cold compilation pays within 10,000 steps.
+"""Elements in a bucket from which ``auto`` compiles on CPU: there a cold compilation pays within 15,000 steps.
 
 Measured by ``python -m benchmarks.foundation`` (2 cores, AdamW, a first compilation of 8.8 s; a later process finds its
-code on disk): 1 M elements in 10 tensors save 0.6 ms a step and pay after 14,600 steps, 3 M save 1.5 ms and pay after
-5,700, 10 M save 4.8 ms and pay after 1,800. Many small tensors pay sooner: 2 M in 2,000 tensors save 34 ms a step.
+code on disk): 1 M elements in 10 tensors pay after 22,000 steps, 2 M after 10,000 to 15,000, 10 M after 2,000; 2 M in
+2,000 tensors after 250. The figures are in ``benchmarks/results/``.
 """
 
 _broken: list[str] = []
