@@ -61,8 +61,11 @@ def toolchain_is_broken(reason: str) -> None:
 
 def missing_toolchain() -> str | None:
     """What torch's compiler would miss here for CPU code, or None."""
-    if _broken:
-        return _broken[0]
+    return _broken[0] if _broken else _missing_parts()
+
+
+@functools.cache
+def _missing_parts() -> str | None:
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler.split()[0]) is None:
         return f"no C++ compiler ({compiler} is not on PATH; set CXX or install one)"
