@@ -115,6 +115,20 @@ def test_a_parameter_that_changes_its_size(size, backend):
     assert torch.equal(base, expected)
 
 
+def test_a_parameter_that_changes_its_shape(backend):
+    results = []
+    for name in ("eager", backend):
+        torch.manual_seed(0)
+        param = torch.nn.Parameter(torch.randn(6, 4))
+        optimizer = SGD([param], lr=0.5, backend=name)
+        for _ in range(2):
+            param.grad = torch.randn(param.shape)
+            optimizer.step()
+            param.data = param.detach().t().contiguous()
+        results.append([param])
+    assert_close(*results)
+
+
 def test_a_state_of_another_size_is_refused_before_anything_changes(backend):
     params = [torch.nn.Parameter(torch.ones(10)) for _ in range(2)]
     optimizer = SGD(params, lr=0.1, momentum=0.9, backend=backend)

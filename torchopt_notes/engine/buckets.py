@@ -91,12 +91,17 @@ class Bucket:
     runner: Runner | None = None
     grads_moved: bool = True
     _grads: list[weakref.ref[Tensor]] = field(default_factory=list)
-    _addresses: list[int] = field(default_factory=list)
+    _addresses: list[int] | None = None
 
     @cached_property
     def numels(self) -> list[int]:
         """How many numbers each parameter holds."""
         return list(map(Tensor.numel, self.params))
+
+    @cached_property
+    def shapes(self) -> list[torch.Size]:
+        """Each parameter's shape."""
+        return list(map(Tensor.size, self.params))
 
     @cached_property
     def groups(self) -> list[int]:
@@ -127,9 +132,10 @@ class Bucket:
             return None
         # Only weak references are kept: a gradient set to None between steps must be freed.
         self.grads_moved = not (self._grads and all(map(is_, grads, [ref() for ref in self._grads])))
-        addresses = list(map(Tensor.data_ptr, self.params)) if self.kind.grad_layout is torch.strided else []
-        params_moved = addresses != self._addresses
-        if (self.grads_moved or params_moved) and not self._still_of_its_kind(grads):
+        # The eager backend takes tensors without an address too, such as wrappers of other tensors.
+        addresses = list(map(Tensor.data_ptr, self.params)) if self.kind.backend != "eager" else None
+        unmoved = addresses is not None and addresses == self._addresses and not self.grads_moved
+        if not (unmoved or self._still_of_its_kind(grads)):
             return None
         if self.grads_moved:
             self._grads = list(map(weakref.ref, grads))
@@ -139,8 +145,10 @@ class Bucket:
     def _still_of_its_kind(self, grads: list[Tensor]) -> bool:
         """``model.double()`` and ``model.cuda()`` change parameters and gradients in place."""
         kind = self.kind
-        return all(p.dtype is kind.dtype and p.device == kind.device for p in self.params) and all(
-            grad.dtype is kind.grad_dtype and grad.layout is kind.grad_layout for grad in grads
+        return (
+            list(map(Tensor.size, self.params)) == self.shapes
+            and all(param.dtype is kind.dtype and param.device == kind.device for param in self.params)
+            and all(grad.dtype is kind.grad_dtype and grad.layout is kind.grad_layout for grad in grads)
         )
 
 
@@ -207,7 +215,8 @@ def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
 
 def _sharing_memory(params: list[Tensor]) -> set[int]:
     """The ids of parameters whose memory overlaps another's: one after the other is the only right order for them."""
-    spans = sorted((*span(param), id(param)) for param in params if param.layout is torch.strided and not param.is_meta)
+    plain = [param for param in params if type(param) in (Tensor, torch.nn.Parameter) and not param.is_meta]
+    spans = sorted((*span(param), id(param)) for param in plain if param.layout is torch.strided)
     found: set[int] = set()
     widest = None
     for current in spans:

@@ -116,7 +116,8 @@ class CompiledRunner:
         """Step counts may not be read: every tensor gets a row of its own, worked out where its count lives."""
         device = self.bucket.kind.device
         for i, member in enumerate(self.bucket.members):
-            step = exact(states.dicts[i]["step"].add_(1))
+            fresh = states.fresh is not None and states.fresh[i]
+            step = exact(states.steps[i].add_(1)) if states.steps else (1.0 if fresh else 2.0)
             numbers = row(optimizer, optimizer.param_groups[member.group], self.bucket.kind.variant, step, read=False)
             values = torch.stack([torch.as_tensor(v, dtype=self.dtype, device=device) for v in numbers.values()])
             self._update(values, member.param, grads[i], states.of(i))
