@@ -156,6 +156,26 @@ def break_even(rounds: int) -> list[dict[str, float]]:
     return found
 
 
+def staging(rounds: int) -> list[dict[str, float]]:
+    """Seconds per tensor of the compiled backend, by size: side by side in a staging area, and one call each."""
+    from torchopt_notes.engine import compiled
+
+    threshold = compiled.STAGE_BELOW
+    found = []
+    for elements in (2_048, 8_192, 16_384, 32_768):
+        tensors = 2_000_000 // elements
+        steps = {}
+        for name, below in (("own call", 0), ("staged", elements + 1)):
+            compiled.STAGE_BELOW = below
+            optimizer = torchopt_notes.AdamW(make([elements] * tensors), backend="compiled")
+            optimizer.step()  # decides who is staged
+            steps[name] = optimizer.step
+        seconds = interleave(steps, rounds)
+        found.append({"elements": elements, **{name: summary(seconds[name])["median"] / tensors for name in steps}})
+    compiled.STAGE_BELOW = threshold
+    return found
+
+
 def show(results: dict[str, Any]) -> None:
     """The tables."""
     print(f"{results['machine']['cpu']}, {results['machine']['threads']} threads, torch {torch.__version__}\n")
@@ -179,6 +199,11 @@ def show(results: dict[str, Any]) -> None:
             f"  {row['tensors']:>5,} x {row['elements'] // row['tensors']:>10,}: eager {row['eager'] * 1e3:6.2f} ms, "
             f"compiled {row['compiled'] * 1e3:5.2f} ms; a first compilation of {row['compilation']:.1f} s is paid for "
             f"after {row['steps to pay']:,.0f} steps"
+        )
+    print("\nSmall tensors on the compiled backend (AdamW), per tensor:")
+    for row in results["staging"]:
+        print(
+            f"  {row['elements']:>7,} elements: staged {row['staged'] * 1e6:5.1f} µs, own call {row['own call'] * 1e6:5.1f}"
         )
 
 
@@ -215,6 +240,7 @@ def main() -> None:
         "host time": interpreted(f"host_time(1000, {5 * arguments.rounds})"),
         "memory": memory_table(),
         "break-even": break_even(arguments.rounds // 2),
+        "staging": staging(arguments.rounds // 2),
     }
     show(results)
     if arguments.out is not None:

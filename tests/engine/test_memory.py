@@ -137,6 +137,8 @@ def test_a_state_of_another_size_is_refused_before_anything_changes(backend):
         param.grad = torch.ones(10)
     with pytest.raises(RuntimeError, match=r"SGD: the state 'momentum_buffer' of a parameter of shape \(10,\) "):
         optimizer.step()
+    with pytest.raises(RuntimeError, match="SGD: the state 'momentum_buffer'"):  # and not let through the second time
+        optimizer.step()
     assert all(torch.equal(param, torch.ones(10)) for param in params)
     assert params[0] not in optimizer.state
 

@@ -1,6 +1,6 @@
 """The compiled backend: the eager rule through ``torch.compile``, on flat vectors.
 
-Large tensors are updated in place, one call each. A call costs about 20 µs of dispatch, so small tensors lie side by
+Large tensors are updated in place, one call each. Each call has a fixed cost, so small tensors lie side by
 side in a staging area and share one call (see :mod:`.staging`). Every number that may change from step to step enters
 as an element of one tensor: neither a new learning rate, nor a new step, nor a new size compiles anything again.
 """

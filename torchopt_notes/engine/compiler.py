@@ -1,7 +1,7 @@
 """A rule through ``torch.compile``, and a shorter way to what it compiled.
 
-At every call torch.compile checks that the arguments still are what the code was compiled for. That takes 20 µs, and
-ten times as long when the update of a large tensor has just flushed the caches. Here the engine has already made sure
+At every call torch.compile checks that the arguments still are what the code was compiled for. That takes several times
+as long as usual when the update of a large tensor has just flushed the caches. Here the engine has already made sure
 of it: every argument is a dense vector of a known dtype, outside of autograd, with more than one element. So the first
 call goes through torch.compile, and later ones straight to the code that it made, unless that code was specialised to
 some sizes.

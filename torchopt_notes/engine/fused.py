@@ -55,8 +55,6 @@ class FusedRunner:
         strides = list(map(Tensor.stride, self.bucket.params))
         if not moved and strides == self._strides[0]:
             return True
-        if moved & {0, 1} and not self._params_fit():
-            return False
         for slot in moved:
             if slot >= 2 and not self._state_fits(slot - 2, columns[slot]):
                 return False
@@ -101,11 +99,6 @@ class FusedRunner:
                 num_warps=NUM_WARPS,
                 **update_constants(kind.variant, dtypes, aligned=aligned),
             )
-
-    def _params_fit(self) -> bool:
-        """Whether parameters that moved are still on the bucket's device; a model may have been moved as a whole."""
-        kind = self.bucket.kind
-        return all(param.device == kind.device and param.dtype is kind.dtype for param in self.bucket.params)
 
     def _state_fits(self, index: int, column: list[Tensor]) -> bool:
         kind = self.bucket.kind

@@ -148,7 +148,9 @@ class Optimizer(StatefulOptimizer):
             if work is None:
                 work = self._plan_anew()
         except BaseException:
+            # A runner may have noted where things are before it refused them; the next step must look at all again.
             self.discard_created()
+            self._forget()
             raise
         if capturing():
             # The graph reads these runners' tables at every replay, also when a new plan has replaced them here.

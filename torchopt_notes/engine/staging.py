@@ -1,7 +1,7 @@
 """Small tensors side by side, so that one compiled call serves many of them.
 
 Their states live in the area for good: ``state[name]`` is a view of it. Parameters and gradients belong to others, so
-they are copied in, and parameters out again, at 0.4 µs and a pass through the cache each.
+they are copied in, and parameters out again.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .layout import is_dense, real
+from .layout import is_dense, real, real_numel
 
 STAGE_BELOW = 16_384
 """Elements below which a tensor is staged.
 
-Measured with AdamW on 2 cores, per tensor: staged 4.4 µs at 2,048 elements, 9.8 at 8,192, 17.7 at 16,384 and 31.0 at
-32,768; with a call of its own 20.9, 22.2, 22.9 and 25.1 µs.
+Measured by ``python -m benchmarks.foundation`` (AdamW, 2 cores), per tensor: staged 4.3 µs at 2,048 elements, 9.3 at
+8,192, 14.2 at 16,384 and 26.4 at 32,768; with a call of its own 20.1, 22.1, 24.1 and 30.6 µs. The gain ends between the
+last two, where runs differ about which is faster.
 """
 
 STAGE_ELEMENTS = 1 << 18
@@ -126,7 +127,7 @@ def _spans(params: list[Tensor]) -> Iterator[tuple[int, int, int]]:
     """Where each batch starts and stops, and its padded number of reals."""
     start, used = 0, 0
     for i, param in enumerate(params):
-        size = param.numel() * (2 if param.is_complex() else 1)
+        size = real_numel(param)
         if i > start and used + size > STAGE_ELEMENTS:
             yield start, i, max(_PAD, -(-used // _PAD) * _PAD)
             start, used = i, 0

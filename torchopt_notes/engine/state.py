@@ -66,16 +66,14 @@ class StatefulOptimizer(torch.optim.Optimizer):
         param, group = member.param, self.param_groups[member.group]
         state = self.state[param]
         names = self.state_names(group)
+        missing = [name for name in (("step", *names) if self.has_step else names) if name not in state]
         if state.keys().isdisjoint(names):
-            self._created[param] = [name for name in ("step", *names) if name not in state and self._keeps(name)]
-        if self.has_step and "step" not in state:
-            state["step"] = _new_step(0.0, param, group)
-        for name in names:
-            if name not in state:
+            self._created[param] = missing
+        for name in missing:
+            if name == "step":
+                state[name] = _new_step(0.0, param, group)
+            else:
                 state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
-
-    def _keeps(self, name: str) -> bool:
-        return self.has_step or name != "step"
 
     def _forget(self) -> None:
         """Drops what was planned; the next step plans anew."""
