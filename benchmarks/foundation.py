@@ -202,10 +202,8 @@ def show(results: dict[str, Any]) -> None:
         )
     print("\nSmall tensors on the compiled backend (AdamW), per tensor:")
     for row in results["staging"]:
-        print(
         staged, own = row["staged"] * 1e6, row["own call"] * 1e6
         print(f"  {row['elements']:>7,} elements: staged {staged:5.1f} µs, own call {own:5.1f} µs")
-        )
 
 
 def cpu_name() -> str:
