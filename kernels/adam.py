@@ -26,7 +26,7 @@ def update(param, grad, state, scalars, FLAGS: tl.constexpr):
 @triton.jit
 def scalars(step, hyper):
     """The bias corrections, in fp64: 1 - β₂ᵗ loses most of fp32's digits at the first steps."""
-    lr, beta1, beta2, eps = hyper
-    bias_correction1 = 1 - power(beta1, step)
-    bias_correction2 = 1 - power(beta2, step)
+    lr, beta1, beta2, eps, corrected = hyper
+    bias_correction1 = 1 - corrected * power(beta1, step)
+    bias_correction2 = 1 - corrected * power(beta2, step)
     return lr / bias_correction1, 1 - beta1, beta2, 1 - beta2, tl.sqrt(bias_correction2), eps

@@ -127,7 +127,7 @@ def update_bucket(
 
 @triton.jit(do_not_specialize=["n_tensors"])
 def refresh_rows(
-    step_addresses,
+    addresses,
     hyper,
     tensor_group,
     rows,
@@ -135,30 +135,38 @@ def refresh_rows(
     SCALARS: tl.constexpr,
     STEP_DTYPE: tl.constexpr,
     N_HYPER: tl.constexpr,
+    N_CARRIED: tl.constexpr,
     DECAY: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Advances step counts that live on the device, and works out each tensor's row from them, in fp64.
 
     Args:
-        step_addresses: int64 [n_tensors]; each tensor's step count.
-        hyper: fp64 [n_groups, N_HYPER]; lr, weight decay, then what ``SCALARS`` takes after the step.
+        addresses: int64 [1 + N_CARRIED, n_tensors]; each tensor's step count, then the numbers that the rule carries.
+        hyper: fp64 [n_groups, N_HYPER]; lr, weight decay, then what ``SCALARS`` takes after the carried numbers.
         tensor_group: int32 [n_tensors].
         rows: [n_tensors, row length], written in its own dtype.
     """
     t = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     m_tensor = t < n_tensors
-    p_step = tl.load(step_addresses + t, mask=m_tensor, other=0).to(tl.pointer_type(STEP_DTYPE))
-    step = tl.load(p_step, mask=m_tensor, other=0.0) + 1
-    tl.store(p_step, step, mask=m_tensor)
-    p_hyper = hyper + tl.load(tensor_group + t, mask=m_tensor, other=0) * N_HYPER
+    p_counts = ()
     h = ()
-    for i in tl.static_range(N_HYPER):
+    for i in tl.static_range(1 + N_CARRIED):
+        p_count = tl.load(addresses + i * n_tensors + t, mask=m_tensor, other=0).to(tl.pointer_type(STEP_DTYPE))
+        p_counts = p_counts + (p_count,)
+        h = h + (tl.load(p_count, mask=m_tensor, other=0.5).to(tl.float64),)
+    step = h[0] + 1
+    tl.store(p_counts[0], step, mask=m_tensor)
+    p_hyper = hyper + tl.load(tensor_group + t, mask=m_tensor, other=0) * N_HYPER
+    lr = tl.load(p_hyper, mask=m_tensor, other=0.5)
+    decay = tl.load(p_hyper + 1, mask=m_tensor, other=0.5)
+    for i in tl.static_range(2, N_HYPER):
         h = h + (tl.load(p_hyper + i, mask=m_tensor, other=0.5),)
-    scalars = SCALARS(step.to(tl.float64), h[2:])
-    decay = h[1]
+    scalars = SCALARS(step, h[1:])
+    for i in tl.static_range(N_CARRIED):
+        tl.store(p_counts[1 + i], scalars[i], mask=m_tensor)
     if DECAY == DECOUPLED:
-        decay = 1 - h[0] * h[1]
+        decay = 1 - lr * decay
     p_row = rows + t * (1 + len(scalars))
     tl.store(p_row, decay, mask=m_tensor)
     for i in tl.static_range(len(scalars)):

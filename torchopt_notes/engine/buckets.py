@@ -37,12 +37,14 @@ class States(NamedTuple):
         steps: each parameter's step count; empty for a rule that keeps none.
         columns: for each of the bucket's ``state_names``, each parameter's tensor.
         fresh: which states were created just now, or None when none was.
+        carried: for each 0-d state that the rule carries on, each parameter's tensor.
     """
 
     dicts: list[dict[str, Any]]
     steps: list[Tensor]
     columns: list[list[Tensor]]
     fresh: list[bool] | None
+    carried: list[list[Tensor]]
 
     def of(self, i: int) -> list[Tensor]:
         """The state tensors of one parameter."""
@@ -229,7 +231,7 @@ def _sharing_memory(params: list[Tensor]) -> set[int]:
 
 def _kind(optimizer: Optimizer, group: dict[str, Any], variant: Variant, param: Tensor, *, shares_memory: bool) -> Kind:
     like = param if param.grad is None else param.grad
-    names = optimizer.state_names(group)
+    names = optimizer.state_names(group, param)
     state = optimizer.state.get(param, {})
     dtypes = tuple(state[name].dtype if name in state else param.dtype for name in names)
     choice = optimizer.choose(group, param, shares_memory=shares_memory)

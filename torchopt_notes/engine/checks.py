@@ -6,7 +6,7 @@ The wording begins with torch's own, so that code which matches torch's messages
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -83,6 +83,17 @@ def exclusive_flags(name: str, group: dict[str, Any]) -> None:
         raise RuntimeError(f"{name}: `fused` does not support `differentiable`; set one of them to False")
     if group.get("fused") and group.get("foreach"):
         raise RuntimeError(f"{name}: `fused` and `foreach` cannot be `True` together; set one of them to False")
+
+
+def supported(name: str, group: dict[str, Any], unsupported: Mapping[str, str]) -> None:
+    """Nothing is asked for that has no meaning for the rule."""
+    for option, reason in unsupported.items():
+        if group.get(option):
+            raise ValueError(f"{name}: {option}={group[option]!r} has no meaning here: {reason}")
+        if option == "complex":
+            entries = [entry[1] if isinstance(entry, tuple) else entry for entry in group["params"]]
+            if any(isinstance(param, Tensor) and param.is_complex() for param in entries):
+                raise ValueError(f"{name} does not support complex parameters: {reason}")
 
 
 def parameters(name: str, params: Sequence[Any], others: Sequence[Tensor], *, differentiable: bool) -> None:

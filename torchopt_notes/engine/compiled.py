@@ -41,7 +41,7 @@ class CompiledRunner:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.steps = StepCounts()
+        self.steps = StepCounts(bucket.kind.variant.rule.carried)
         self.dtype = compute_dtype(bucket.kind.dtype)
         self.groups = [member.group for member in bucket.members]
         # One buffer serves every call: on CPU a call has read it when it returns, elsewhere it gets a copy.
@@ -103,8 +103,10 @@ class CompiledRunner:
             return
         self.steps.advance(states)
         for part in self._current_parts(states):
-            step = float(self.steps.values[part.members[0]])
-            numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.kind.variant, step)
+            first = part.members[0]
+            step, carried = float(self.steps.values[first]), self.steps.carried(first)
+            numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.kind.variant, step, carried)
+            self.steps.carry(part.members, numbers.scalars[: len(carried)])
             self._row[:] = [float(value) for value in numbers.values()]
             values = self._row_tensor.to(self.bucket.kind.device)
             for i in part.direct:
@@ -118,7 +120,10 @@ class CompiledRunner:
         for i, member in enumerate(self.bucket.members):
             fresh = states.fresh is not None and states.fresh[i]
             step = exact(states.steps[i].add_(1)) if states.steps else (1.0 if fresh else 2.0)
-            numbers = row(optimizer, optimizer.param_groups[member.group], self.bucket.kind.variant, step, read=False)
+            group, carried = optimizer.param_groups[member.group], [exact(column[i]) for column in states.carried]
+            numbers = row(optimizer, group, self.bucket.kind.variant, step, carried, read=False)
+            for column, value in zip(states.carried, numbers.scalars, strict=False):
+                column[i].copy_(torch.as_tensor(value))
             values = torch.stack([torch.as_tensor(v, dtype=self.dtype, device=device) for v in numbers.values()])
             self._update(values, member.param, grads[i], states.of(i))
 
@@ -150,10 +155,10 @@ class CompiledRunner:
         """The parts of the last step while they still hold; else new ones."""
         owned = all(p.staging is None or p.staging.owns(_pick(states.columns, p.staged)) for p in self._parts)
         if self._states_moved or self._version != self.steps.version or not owned:
-            chosen: dict[tuple[int, float], list[int]] = {}
-            for i, key in enumerate(zip(self.groups, self.steps.values.tolist(), strict=True)):
+            chosen: dict[tuple[float, ...], list[int]] = {}
+            for i, key in enumerate(zip(*self.steps.keys(self.groups).tolist(), strict=True)):
                 chosen.setdefault(key, []).append(i)
-            self._parts = [self._new_part(group, members, states) for (group, _), members in chosen.items()]
+            self._parts = [self._new_part(self.groups[members[0]], members, states) for members in chosen.values()]
             self._version = self.steps.version
             # Adopted states lie elsewhere now, by our own doing.
             self._addresses = [[s[name].data_ptr() for s in states.dicts] for name in self.bucket.kind.state_names]

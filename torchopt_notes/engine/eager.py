@@ -38,15 +38,18 @@ class EagerRunner:
         """Updates the bucket's parameters and states in place."""
         variant = self.bucket.kind.variant
         fresh = states.fresh or [False] * len(grads)
-        rows: dict[tuple[int, object], Row] = {}
+        rows: dict[tuple[Any, ...], Row] = {}
         for i, (member, grad) in enumerate(zip(self.bucket.members, grads, strict=True)):
             group = optimizer.param_groups[member.group]
             step = _advance(states.dicts[i], variant, fresh[i])
-            # A step that stays a tensor (capturable, differentiable) has no value that a dictionary could look up.
-            key = (member.group, step if isinstance(step, float) else id(step))
+            carried = [_carried(column[i], variant) for column in states.carried]
+            # Numbers that stay tensors (capturable, differentiable) have no value that a dictionary could look up.
+            key = (member.group, *[id(value) if isinstance(value, Tensor) else value for value in (step, *carried)])
             if key not in rows:
-                rows[key] = row(optimizer, group, variant, step, read=not variant.on_device)
+                rows[key] = row(optimizer, group, variant, step, carried, read=not variant.on_device)
             update(member.param, grad, states.of(i), rows[key], variant)
+            for column, value in zip(states.carried, rows[key].scalars, strict=False):
+                column[i].copy_(value) if isinstance(value, Tensor) else column[i].fill_(value)
 
 
 def _advance(state: dict[str, Any], variant: Variant, fresh: bool) -> Scalar:
@@ -57,7 +60,14 @@ def _advance(state: dict[str, Any], variant: Variant, fresh: bool) -> Scalar:
     step += 1
     if variant.on_device:
         return exact(step)
-    return step if variant.differentiable else float(step)
+    return step if variant.differentiable and variant.rule.differentiable_step else float(step)
+
+
+def _carried(value: Tensor, variant: Variant) -> Any:
+    """A carried number as the rule takes it: in the state's own precision where the host works it out."""
+    if variant.on_device:
+        return exact(value)
+    return value.clone() if variant.differentiable else value.cpu().numpy()[()]
 
 
 def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
@@ -68,6 +78,14 @@ def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: 
     if any(tensor.dtype != param.dtype for tensor in (grad, *state)):
         _update_wide(param.dtype, param, grad, state, row, variant)
         return
+    if variant.differentiable:
+        # Autograd needs the states as they are now; they change in place at the next step.
+        _update_copies([tensor.clone() for tensor in state], param, grad, state, row, variant)
+        return
+    _update(param, grad, state, row, variant)
+
+
+def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
     # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
     native = variant.rule.complex_native or not param.is_complex()
     if not native:
@@ -86,6 +104,14 @@ def _transform(param: Tensor, grad: Tensor, row: Row, variant: Variant) -> Tenso
         decay=variant.decay,
         differentiable=variant.differentiable,
     )
+
+
+def _update_copies(
+    copies: list[Tensor], param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant
+) -> None:
+    _update(param, grad, copies, row, variant)
+    for stored, value in zip(state, copies, strict=True):
+        stored.copy_(value)
 
 
 def _update_wide(

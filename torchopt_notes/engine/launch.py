@@ -65,6 +65,7 @@ def refresh_constants(variant: Variant, step_dtype: torch.dtype, *, n_hyper: int
         "SCALARS": rule_kernel(variant.rule).scalars,
         "STEP_DTYPE": TRITON_DTYPES[step_dtype],
         "N_HYPER": n_hyper,
+        "N_CARRIED": len(variant.rule.carried),
         "DECAY": DECAYS[variant.decay],
         "BLOCK": REFRESH_BLOCK,
     }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar, cast, overload
+from typing import Any, ClassVar, Unpack, cast, overload
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from .buckets import Bucket, Plan, Runner, States
 from .device_array import capturing
 from .explain import Explanation
 from .layout import overlaps_itself
-from .rule import Rule, Scalar, Variant
+from .options import EngineOptions, option
+from .rule import Scalar, Variant
 from .state import StatefulOptimizer
 from .transform import decay_form
 
@@ -29,21 +30,36 @@ class Optimizer(StatefulOptimizer):
     :meth:`hyper` and :meth:`check_group`. Everything else is written once, here and in the backends.
 
     Args:
-        params: as for torch.
+        params: parameters or named parameters, dicts of parameter groups, or a module, whose named parameters are taken.
         defaults: the group keys and their default values.
-        backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``.
+        options: what every optimizer takes.
+
+    Attributes:
+        counterpart: the ``torch.optim`` class that this one takes the place of, if there is one.
+        aliases: further names under which ``create_optimizer`` knows the class, with the arguments that they stand for.
+        unsupported: options, ``"complex"`` or ``"sparse"`` that have no meaning for this rule, with the reason. Asking
+            for such an option raises.
     """
 
-    rule: ClassVar[Rule]
+    counterpart: ClassVar[type[torch.optim.Optimizer] | None] = None
+    aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    unsupported: ClassVar[Mapping[str, str]] = {}
     _plan: Plan | None
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any], *, backend: Backend = "auto") -> None:
+    def __init__(
+        self, params: ParamsT | torch.nn.Module, defaults: dict[str, Any], **options: Unpack[EngineOptions]
+    ) -> None:
         name = type(self).__name__
+        backend: Backend = options.get("backend", "auto")
+        if unknown := options.keys() - EngineOptions.__annotations__.keys():
+            raise TypeError(f"{name}: unexpected keyword arguments {sorted(unknown)}")
         checks.one_of(name, "backend", backend, BACKENDS)
         self._backend: Backend = backend
         self._captured: set[Runner] = set()
         self._created: dict[Tensor, list[str]] = {}
         self._forget()
+        if isinstance(params, torch.nn.Module):
+            params = params.named_parameters()
         if not isinstance(params, Iterable):
             raise TypeError(
                 f"{name}: params must be an iterable of Tensors or dicts, such as model.parameters(); "
@@ -59,8 +75,8 @@ class Optimizer(StatefulOptimizer):
         super().__init__(params, defaults)
 
     def flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
-        """The rule's compile-time choices: a named tuple of plain values."""
-        raise NotImplementedError
+        """The rule's compile-time choices: a named tuple of plain values, or nothing."""
+        return ()
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """What the rule's ``scalars`` takes after the step: floats or 1-element tensors."""
@@ -68,16 +84,14 @@ class Optimizer(StatefulOptimizer):
 
     @classmethod
     def check_group(cls, group: dict[str, Any]) -> None:
-        """Raises when a value of ``group`` is not allowed."""
-        raise NotImplementedError
+        """Raises when a value of ``group`` is not allowed: here, the learning rate and decay that all have."""
+        name = cls.__name__
+        checks.learning_rate(name, group["lr"])
+        checks.non_negative(name, "weight_decay", option(group, "weight_decay"), "Invalid weight_decay value")
 
     def refuses_sparse(self, group: dict[str, Any]) -> str | None:
         """Why sparse gradients are not taken, or None."""
         return "does not support sparse gradients, please consider SparseAdam instead"
-
-    def group_rule(self, group: dict[str, Any]) -> Rule:
-        """The rule that ``group`` follows; the class's, unless a group option chooses among several."""
-        return self.rule
 
     @property
     def backend(self) -> Backend:
@@ -132,7 +146,7 @@ class Optimizer(StatefulOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
+        with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
             work = self._gather()
             try:
                 for runner, grads, states in work:
@@ -183,11 +197,11 @@ class Optimizer(StatefulOptimizer):
         return Variant(
             rule=self.group_rule(group),
             flags=self.flags(group),
-            maximize=bool(group["maximize"]),
+            maximize=bool(group.get("maximize")),
             decay=decay_form(group),
-            differentiable=bool(group["differentiable"]),
+            differentiable=bool(group.get("differentiable")),
             on_device=bool(group.get("capturable")),
-            fused=bool(group["fused"]),
+            fused=bool(group.get("fused")),
         )
 
     def choose(self, group: dict[str, Any], param: Tensor, *, shares_memory: bool) -> Choice:
@@ -218,10 +232,10 @@ class Optimizer(StatefulOptimizer):
                 f"{name}: a parameter of shape {tuple(param.shape)} has a gradient of shape {tuple(grad.shape)}; "
                 "compute it anew after changing the parameter"
             )
-        why_eager = "differentiable" if group["differentiable"] else unsuited(param, grad)
+        why_eager = "differentiable" if group.get("differentiable") else unsuited(param, grad)
         if shares_memory:
             why_eager = why_eager or "memory shared with another parameter"
-        return choose(name, self._backend, bool(group["fused"]), param, why_eager)
+        return choose(name, self._backend, bool(group.get("fused")), param, why_eager)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group, after checking its parameters and hyperparameters.
@@ -244,34 +258,39 @@ class Optimizer(StatefulOptimizer):
         name = type(self).__name__
         self.check_group(group)
         checks.exclusive_flags(name, group)
+        checks.supported(name, group, self.unsupported)
         params = [entry[1] if isinstance(entry, tuple) else entry for entry in group["params"]]
         others = [p for g in getattr(self, "param_groups", []) if g is not group for p in g["params"]]
-        checks.parameters(name, params, others, differentiable=bool(defaults["differentiable"]))
+        checks.parameters(name, params, others, differentiable=bool(defaults.get("differentiable")))
         self._check_backend(group, params, self._backend)
 
     def _check_backend(self, group: dict[str, Any], params: Sequence[Tensor], backend: Backend) -> None:
         name = type(self).__name__
         if backend != "auto":
-            if group["differentiable"] and backend != "eager":
+            if group.get("differentiable") and backend != "eager":
                 raise ValueError(f"{name}: differentiable=True needs backend='eager' or 'auto', got {backend!r}")
-            if group["fused"] and backend == "eager":
+            if group.get("fused") and backend == "eager":
                 raise ValueError(f"{name}: fused=True excludes backend='eager'; leave one of them unset")
         for param in params:
             if not param.is_meta:
-                why_eager = "differentiable" if group["differentiable"] else unsuited(param, None)
-                choose(name, backend, bool(group["fused"]), param, why_eager)
+                why_eager = "differentiable" if group.get("differentiable") else unsuited(param, None)
+                choose(name, backend, bool(group.get("fused")), param, why_eager)
 
     def _check_capture(self) -> None:
         """Refuses to be captured in a CUDA graph while what changes from step to step lives on the host."""
         if not capturing():
             return
         for group in self.param_groups:
-            if "capturable" in group and not group["capturable"]:
+            if self.has_step and not group.get("capturable"):
                 raise RuntimeError(
                     f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} "
                     "but param_groups' capturable is False; construct it with capturable=True"
                 )
-            if "capturable" not in group and not (isinstance(group["lr"], Tensor) and group["lr"].is_cuda):
+            if (
+                not self.has_step
+                and not group.get("capturable")
+                and not (isinstance(group["lr"], Tensor) and group["lr"].is_cuda)
+            ):
                 raise RuntimeError(
                     f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} "
                     "whose lr is a number, which the graph would keep for ever; pass lr as a tensor on the GPU "

@@ -47,25 +47,29 @@ class HostRows:
         self._tensor_row_array = DeviceArray(bucket.kind.device, torch.int32)
         self.rows, self.tensor_row = self._row_array.tensor, self._tensor_row_array.tensor
         self._groups = np.array([member.group for member in bucket.members])
-        self._steps = StepCounts()
+        self._steps = StepCounts(bucket.kind.variant.rule.carried)
         self._version = -1
         self._first: list[int] = []
+        self._inverse: npt.NDArray[np.int32] = np.empty(0, np.int32)
 
     def refresh(self, optimizer: Optimizer, states: States) -> None:
         """Advances the step counts and writes this step's numbers."""
         self._steps.advance(states)
         if self._version != self._steps.version:
-            keys = np.stack([self._groups.astype(np.float64), self._steps.values.astype(np.float64)])
+            keys = self._steps.keys(self._groups)
             _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-            self._first = first.tolist()
-            self.tensor_row = self._tensor_row_array.write(inverse.reshape(-1).astype(np.int32))
+            self._first, self._inverse = first.tolist(), inverse.reshape(-1).astype(np.int32)
+            self.tensor_row = self._tensor_row_array.write(self._inverse)
             self._version = self._steps.version
         variant = self.bucket.kind.variant
-        numbers = []
+        lines = []
         for i in self._first:
             group = optimizer.param_groups[self.bucket.members[i].group]
-            numbers.append([float(v) for v in row(optimizer, group, variant, float(self._steps.values[i])).values()])
-        self.rows = self._row_array.write(np.array(numbers))
+            numbers = row(optimizer, group, variant, float(self._steps.values[i]), self._steps.carried(i))
+            lines.append([float(value) for value in numbers.values()])
+        table = np.array(lines)
+        self._steps.carry(slice(None), [table[:, 1 + k][self._inverse] for k in range(len(variant.rule.carried))])
+        self.rows = self._row_array.write(table)
 
 
 class DeviceRows:
@@ -86,28 +90,28 @@ class DeviceRows:
         self._hyper = DeviceArray(device, torch.float64)
         self._hyper_written: list[list[float]] = []
         self._addresses = DeviceArray(device, torch.int64)
-        self._addresses_written: list[int] = []
+        self._addresses_written: list[list[int]] = []
         self._fresh = DeviceArray(device, torch.bool)
         self._uncounted = torch.ones(n, dtype=torch.float32, device=device)
 
     def refresh(self, optimizer: Optimizer, states: States) -> None:
         """Advances the step counts and works out this step's numbers, all on the device."""
         hyper = self._write_hyper(optimizer)
-        steps = self._steps(states)
-        addresses = list(map(Tensor.data_ptr, steps))
+        columns = self._columns(states)
+        addresses = [list(map(Tensor.data_ptr, column)) for column in columns]
         table = self._addresses.tensor
         if addresses != self._addresses_written or capturing():
             table = self._addresses.write(np.array(addresses, dtype=np.int64))
             self._addresses_written = self._addresses_written if capturing() else addresses
         launch(
             skeleton.refresh_rows,
-            -(-len(steps) // REFRESH_BLOCK),
-            step_addresses=table,
+            -(-len(columns[0]) // REFRESH_BLOCK),
+            addresses=table,
             hyper=hyper,
             tensor_group=self._tensor_group,
             rows=self.rows,
-            n_tensors=len(steps),
-            **refresh_constants(self.bucket.kind.variant, steps[0].dtype, n_hyper=hyper.shape[1]),
+            n_tensors=len(columns[0]),
+            **refresh_constants(self.bucket.kind.variant, columns[0][0].dtype, n_hyper=hyper.shape[1]),
         )
 
     def _write_hyper(self, optimizer: Optimizer) -> Tensor:
@@ -129,16 +133,17 @@ class DeviceRows:
             torch._foreach_copy_(targets, [values[g][i].detach() for g, i in places.tolist()])
         return table
 
-    def _steps(self, states: States) -> list[Tensor]:
-        """Each tensor's step count on the device, moved there when it is not."""
+    def _columns(self, states: States) -> list[list[Tensor]]:
+        """Each tensor's step count and carried numbers on the device, moved there when they are not."""
         if not states.steps:
             # Rules without a count: 0 before the first step of a new state, which the kernel makes 1, then 2 and so on.
             if states.fresh is not None:
                 self._uncounted.masked_fill_(self._fresh.write(np.array(states.fresh)), 0)
-            return list(self._uncounted.unbind())
+            return [list(self._uncounted.unbind())]
         dtype = states.steps[0].dtype
+        names = ("step", *self.bucket.kind.variant.rule.carried)
         for state in states.dicts:
-            step = state["step"]
-            if step.device != self.bucket.kind.device or step.dtype != dtype:
-                state["step"] = step.to(self.bucket.kind.device, dtype, copy=True)
-        return [state["step"] for state in states.dicts]
+            for name in names:
+                if state[name].device != self.bucket.kind.device or state[name].dtype != dtype:
+                    state[name] = state[name].to(self.bucket.kind.device, dtype, copy=True)
+        return [[state[name] for state in states.dicts] for name in names]

@@ -35,18 +35,24 @@ class Rule:
 
     Attributes:
         eager: the reference.
-        scalars: ``(step, *hyper) -> NamedTuple``. Everything that depends on the hyperparameters and the step alone,
-            worked out once per step in double precision, outside the rule. Takes floats or tensors alike.
+        scalars: ``(step, *carried, *hyper) -> NamedTuple``. Everything that depends on the hyperparameters and the step
+            alone, worked out once per step in double precision, outside the rule. Takes floats or tensors alike.
         kernel: the module of :mod:`torchopt_notes.kernels` that spells both again in Triton, as ``update`` and
             ``scalars``.
         complex_native: whether the reference runs on complex tensors as they are (a linear rule may, and torch does
             so for SGD). Otherwise it gets them as pairs of reals.
+        carried: names of 0-d states that ``scalars`` takes from the step before, such as a running product. Its first
+            results, in this order, are their new values.
+        differentiable_step: whether ``scalars`` gets the step as a tensor where autograd follows, which is how torch
+            rounds Adam's bias corrections there.
     """
 
     eager: EagerRule
     scalars: Callable[..., tuple[Scalar, ...]]
     kernel: str
     complex_native: bool = False
+    carried: tuple[str, ...] = ()
+    differentiable_step: bool = False
 
     @cached_property
     def scalar_names(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -24,15 +25,24 @@ class Row(NamedTuple):
         return self.decay, *self.scalars
 
 
-def row(optimizer: Optimizer, group: dict[str, Any], variant: Variant, step: Scalar, *, read: bool = True) -> Row:
+def row(
+    optimizer: Optimizer,
+    group: dict[str, Any],
+    variant: Variant,
+    step: Scalar,
+    carried: Sequence[Any] = (),
+    *,
+    read: bool = True,
+) -> Row:
     """The row of ``group`` at ``step``.
 
     Args:
+        carried: the rule's carried numbers: NumPy scalars, which keep their precision, or tensors.
         read: turn tensors on the CPU into floats, unless autograd follows them. torch's operations then round exactly
             as they do in ``torch.optim``. A tensor on another device is never read.
     """
     lr, weight_decay, *hyper = hyperparameters(optimizer, group)
-    scalars = variant.rule.scalars(step, *hyper)
+    scalars = variant.rule.scalars(step, *carried, *hyper)
     decay = decay_scalar(variant.decay, lr, weight_decay)
     if read:
         # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
@@ -45,16 +55,16 @@ def hyperparameters(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Scalar
     """lr and weight decay, then what the rule's ``scalars`` takes after the step; tensors as 0-d tensors."""
     return tuple(
         value.squeeze() if isinstance(value, Tensor) and value.dim() else value
-        for value in (group["lr"], group["weight_decay"], *optimizer.hyper(group))
+        for value in (group["lr"], group.get("weight_decay", 0.0), *optimizer.hyper(group))
     )
 
 
-def exact(step: Tensor) -> Tensor:
+def exact(count: Tensor) -> Tensor:
     """A step count on the device, in fp64: in fp32, 1 - 0.999ᵗ would be off by 6e-5 of itself at the first step."""
-    return step.double()
+    return count.double()
 
 
 def _read(value: Scalar) -> Scalar:
     if isinstance(value, Tensor) and value.device.type == "cpu" and not value.requires_grad:
         return value.item()
-    return value
+    return value if isinstance(value, Tensor) else float(value)  # a carried number is NumPy's

@@ -2,55 +2,79 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from .buckets import States
+from .options import USUAL
 
 if TYPE_CHECKING:
     from .buckets import Bucket, Member
+    from .rule import Rule
 
 
 class StatefulOptimizer(torch.optim.Optimizer):
     """What an optimizer here keeps per parameter, and how it survives checkpoints, copies and pickling."""
 
+    rule: ClassVar[Rule]
     has_step: ClassVar[bool] = True
     _backend: str
     _created: dict[Tensor, list[str]]
 
-    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """The state tensors of a parameter, in the order in which the rule takes them, without ``step``."""
+    def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
+        """The state tensors of a parameter, in the order in which the rule takes them, without 0-d counts."""
         raise NotImplementedError
 
-    @classmethod
-    def fill_group(cls, group: dict[str, Any]) -> None:
-        """Adds the keys that checkpoints of older versions lack."""
-        group.setdefault("maximize", False)
-        group.setdefault("foreach", None)
-        group.setdefault("differentiable", False)
-        group.setdefault("fused", None)
+    def new_state(self, name: str, group: dict[str, Any], param: Tensor) -> Tensor:
+        """A state tensor as it is before the first step: zeros like the parameter, unless the rule needs another."""
+        return torch.zeros_like(param, memory_format=torch.preserve_format)
+
+    def new_count(self, name: str, group: dict[str, Any]) -> float:
+        """What ``step``, or a 0-d state that the rule carries on, is before the first step."""
+        return 0.0
+
+    def count_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """``step`` and the 0-d states that the rule carries on."""
+        return ("step", *self.group_rule(group).carried) if self.has_step else ()
+
+    def group_rule(self, group: dict[str, Any]) -> Rule:
+        """The rule that ``group`` follows; the class's, unless a group option chooses among several."""
+        return self.rule
+
+    def fill_group(self, group: dict[str, Any]) -> None:
+        """Adds the keys that checkpoints of older versions lack, with the meaning that they had then."""
+        usual = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()} | USUAL
+        for name in self.defaults:
+            if name in usual:
+                group.setdefault(name, usual[name])
 
     def gather_states(self, bucket: Bucket) -> States:
         """The bucket's states, created where they are missing."""
-        names = bucket.kind.state_names
+        names, carried = bucket.kind.state_names, bucket.kind.variant.rule.carried
         if not (self.has_step or names):
-            return States([{}] * len(bucket.params), [], [], None)
+            return States([{}] * len(bucket.params), [], [], None, [])
         dicts = list(map(self.state.__getitem__, bucket.params))
         try:
-            columns = [[state[name] for state in dicts] for name in names]
-            steps = [state["step"] for state in dicts] if self.has_step else []
+            columns, steps, counts = self._columns(dicts, names, carried)
         except KeyError:
             for member in bucket.members:
                 self._create(member)
-            columns = [[state[name] for state in dicts] for name in names]
-            steps = [state["step"] for state in dicts] if self.has_step else []
+            columns, steps, counts = self._columns(dicts, names, carried)
         for name, column in zip(names, columns, strict=True):
             if list(map(Tensor.numel, column)) != bucket.numels:
                 bucket.check_state(name, column)
         fresh = [param in self._created for param in bucket.params] if self._created else None
-        return States(dicts, steps, columns, fresh)
+        return States(dicts, steps, columns, fresh, counts)
+
+    def _columns(
+        self, dicts: list[dict[str, Any]], names: tuple[str, ...], carried: tuple[str, ...]
+    ) -> tuple[list[list[Tensor]], list[Tensor], list[list[Tensor]]]:
+        columns = [[state[name] for state in dicts] for name in names]
+        steps = [state["step"] for state in dicts] if self.has_step else []
+        return columns, steps, [[state[name] for state in dicts] for name in carried]
 
     def discard_created(self) -> None:
         """Takes back the states that were created for a step that was then refused."""
@@ -65,15 +89,15 @@ class StatefulOptimizer(torch.optim.Optimizer):
         """Adds what is missing to one parameter's state."""
         param, group = member.param, self.param_groups[member.group]
         state = self.state[param]
-        names = self.state_names(group)
-        missing = [name for name in (("step", *names) if self.has_step else names) if name not in state]
+        counts, names = self.count_names(group), self.state_names(group, param)
+        missing = [name for name in (*counts, *names) if name not in state]
         if state.keys().isdisjoint(names):
             self._created[param] = missing
         for name in missing:
-            if name == "step":
-                state[name] = _new_step(0.0, param, group)
+            if name in counts:
+                state[name] = _new_count(self.new_count(name, group), param, group)
             else:
-                state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
+                state[name] = self.new_state(name, group, param)
 
     def _forget(self) -> None:
         """Drops what was planned; the next step plans anew."""
@@ -113,13 +137,13 @@ class StatefulOptimizer(torch.optim.Optimizer):
             self._restore_dtypes(self._loading)
 
     def _mend(self, param: Tensor, group: dict[str, Any]) -> None:
-        """Old checkpoints hold ``step`` as a number, and buffers that are still to be made as None."""
+        """Old checkpoints hold counts as numbers, and buffers that are still to be made as None."""
         state = self.state[param]
         for name in [name for name, value in state.items() if value is None]:
             del state[name]
-        step = state.get("step")
-        if step is not None and not isinstance(step, Tensor):
-            state["step"] = _new_step(float(step), param, group)
+        for name in self.count_names(group):
+            if name in state and not isinstance(state[name], Tensor):
+                state[name] = _new_count(float(state[name]), param, group)
 
     def _restore_dtypes(self, loaded: dict[str, Any]) -> None:
         saved_ids = [saved for group in loaded["param_groups"] for saved in group["params"]]
@@ -131,8 +155,9 @@ class StatefulOptimizer(torch.optim.Optimizer):
                     self.state[param][name] = value.to(current.device)
 
 
-def _new_step(value: float, param: Tensor, group: dict[str, Any]) -> Tensor:
-    """A step count where torch keeps it: on the host, unless a fused or captured step needs it on the device."""
-    wide = torch.get_default_dtype() == torch.float64 and not group["fused"]
-    device = param.device if group.get("capturable") or group["fused"] else torch.device("cpu")
+def _new_count(value: float, param: Tensor, group: dict[str, Any]) -> Tensor:
+    """A count where torch keeps it: on the host, unless a fused or captured step needs it on the device."""
+    fused = group.get("fused")
+    wide = torch.get_default_dtype() == torch.float64 and not fused
+    device = param.device if group.get("capturable") or fused else torch.device("cpu")
     return torch.full((), value, dtype=torch.float64 if wide else torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""The step counts of a bucket, advanced together."""
+"""The step counts of a bucket, and other 0-d states that its rule carries on, advanced together."""
 
 from __future__ import annotations
 
@@ -14,12 +14,43 @@ from torch import Tensor
 from .buckets import States
 
 
-class StepCounts:
-    """Counts on the host: 0-d views of one vector, so that one addition advances all of them.
+class SharedVector:
+    """One 0-d state of all members, as views of one vector, so that one operation serves all of them.
 
-    ``state["step"]`` stays the 0-d tensor that torch's checkpoints expect; only the memory behind it is shared. A count
-    that was replaced since (a loaded checkpoint, a user's assignment) is adopted into a new vector. Rules that keep no
-    count are told 1 for a new state and 2 after that.
+    ``state[name]`` stays the 0-d tensor that torch's checkpoints expect; only the memory behind it is shared. A tensor
+    that was put in its place since (a loaded checkpoint, a user's assignment) is adopted into a new vector.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: npt.NDArray[Any] = np.empty(0)
+        self._views: list[Tensor] = []
+        self._addresses: list[int] = []
+        self._expected = b""
+
+    def gather(self, dicts: Sequence[dict[str, Any]], tensors: Sequence[Tensor]) -> bool:
+        """Makes ``values`` what the states hold. Returns whether anybody else has changed them."""
+        ours = len(tensors) == len(self._views) and all(map(is_, tensors, self._views))
+        if ours and list(map(Tensor.data_ptr, tensors)) == self._addresses:
+            return self.values.tobytes() != self._expected
+        vector = torch.stack([tensor.to("cpu", tensors[0].dtype) for tensor in tensors])
+        self._views = list(vector.unbind())
+        self._addresses = list(map(Tensor.data_ptr, self._views))
+        self.values = vector.numpy()
+        for state, view in zip(dicts, self._views, strict=True):
+            state[self.name] = view
+        return True
+
+    def settle(self) -> None:
+        """Remembers the values as our own doing."""
+        self._expected = self.values.tobytes()
+
+
+class StepCounts:
+    """Counts on the host. Rules that keep no count are told 1 for a new state and 2 after that.
+
+    Args:
+        carried: the names of the 0-d states that the rule carries on.
 
     Attributes:
         values: the counts after the last ``advance``, in the states' order. Only to be read.
@@ -27,40 +58,50 @@ class StepCounts:
             members agree must be derived again.
     """
 
-    def __init__(self) -> None:
-        self.values: npt.NDArray[Any] = np.empty(0)
+    def __init__(self, carried: Sequence[str] = ()) -> None:
         self.version = 0
-        self._views: list[Tensor] = []
-        self._addresses: list[int] = []
-        self._expected = b""
+        self._steps = SharedVector("step")
+        self._carried = [SharedVector(name) for name in carried]
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """The counts."""
+        return self._steps.values
 
     def advance(self, states: States) -> None:
         """Adds 1 to every count."""
         if not states.steps:
             self._advance_uncounted(states)
             return
-        steps = states.steps
-        ours = len(steps) == len(self._views) and all(map(is_, steps, self._views))
-        if not (ours and list(map(Tensor.data_ptr, steps)) == self._addresses):
-            self._adopt(states.dicts, steps)
-        elif self.values.tobytes() != self._expected:  # somebody wrote into a count
-            self.version += 1
-        self.values += 1
-        self._expected = self.values.tobytes()
+        changed = self._steps.gather(states.dicts, states.steps)
+        for vector, column in zip(self._carried, states.carried, strict=True):
+            changed |= vector.gather(states.dicts, column)
+        self.version += changed
+        self._steps.values += 1
+        self._steps.settle()
+
+    def keys(self, groups: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """What decides a member's numbers, [1 + n_carried + 1, members]: members with equal columns share them."""
+        return np.stack([np.asarray(groups, np.float64), *[v.values.astype(np.float64) for v in self._vectors()]])
+
+    def carried(self, member: int) -> tuple[Any, ...]:
+        """The carried numbers of one member, as NumPy scalars in the states' precision."""
+        return tuple(vector.values[member] for vector in self._carried)
+
+    def carry(self, members: Any, numbers: Sequence[Any]) -> None:
+        """Sets the carried numbers of ``members`` (any index of a vector), one value or vector for each name."""
+        for vector, number in zip(self._carried, numbers, strict=True):
+            vector.values[members] = number
+            vector.settle()
+
+    def _vectors(self) -> list[SharedVector]:
+        return [self._steps, *self._carried]
 
     def _advance_uncounted(self, states: States) -> None:
+        steps = self._steps
         if states.fresh is not None:
-            self.values = np.where(states.fresh, 1.0, 2.0)
+            steps.values = np.where(states.fresh, 1.0, 2.0)
             self.version += 1
-        elif len(self.values) != len(states.dicts) or self.values.min() == 1:
-            self.values = np.full(len(states.dicts), 2.0)
+        elif len(steps.values) != len(states.dicts) or steps.values.min() == 1:
+            steps.values = np.full(len(states.dicts), 2.0)
             self.version += 1
-
-    def _adopt(self, states: Sequence[dict[str, Any]], steps: Sequence[Tensor]) -> None:
-        vector = torch.stack([step.to("cpu", steps[0].dtype) for step in steps])
-        self._views = list(vector.unbind())
-        self._addresses = list(map(Tensor.data_ptr, self._views))
-        self.values = vector.numpy()
-        self.version += 1
-        for state, view in zip(states, self._views, strict=True):
-            state["step"] = view

@@ -16,7 +16,7 @@ from .rule import Decay, Scalar
 
 def decay_form(group: dict[str, Any]) -> Decay:
     """How this group's ``weight_decay`` acts. A tensor counts as nonzero: reading it would wait for its device."""
-    weight_decay = group["weight_decay"]
+    weight_decay = group.get("weight_decay", 0)
     if not isinstance(weight_decay, Tensor) and weight_decay == 0:
         return "none"
     return "decoupled" if group.get("decoupled_weight_decay", False) else "coupled"

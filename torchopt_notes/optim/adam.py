@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
 from ..engine.arithmetic import addcdiv_, addcmul_, lerp_
-from ..engine.backends import Backend
 from ..engine.optimizer import Optimizer
+from ..engine.options import EngineOptions, option, unusual
 from ..engine.rule import Rule, Scalar
 
 
@@ -54,10 +54,10 @@ def adam(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: AdamScalars, f
         addcdiv_(param, exp_avg, denom, -h.step_size)
 
 
-def adam_scalars(step: Scalar, lr: Scalar, beta1: Scalar, beta2: Scalar, eps: Scalar) -> AdamScalars:
-    """1 - β is taken here, in double precision, where it loses nothing."""
-    bias_correction1 = 1 - beta1**step
-    bias_correction2 = 1 - beta2**step
+def adam_scalars(step: Scalar, lr: Scalar, beta1: Scalar, beta2: Scalar, eps: Scalar, corrected: float) -> AdamScalars:
+    """1 - β is taken here, in double precision, where it loses nothing. ``corrected`` is 1, or 0 to leave the bias."""
+    bias_correction1 = 1 - corrected * beta1**step
+    bias_correction2 = 1 - corrected * beta2**step
     return AdamScalars(
         step_size=lr / bias_correction1,
         weight1=1 - beta1,
@@ -100,6 +100,8 @@ class Adam(Optimizer):
         fused: ``True`` demands the fused backend of the parameters' device (Triton on GPUs, the compiler on CPU) and
             raises where it is missing. ``None`` and ``False`` demand nothing.
         decoupled_weight_decay: multiply the weight by 1 - lr·λ instead, which is :class:`AdamW`.
+        bias_correction: divide the averages by 1 - βᵗ, as the paper does. ``False`` leaves them biased towards
+            their start at zero, as some texts write Adam. Default True.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
 
     State: ``step`` (0-d), ``exp_avg``, ``exp_avg_sq`` and with amsgrad ``max_exp_avg_sq``, shaped like the parameter.
@@ -122,7 +124,8 @@ class Adam(Optimizer):
     the Convergence of Adam and Beyond".
     """
 
-    rule: ClassVar[Rule] = Rule(adam, adam_scalars, kernel="adam")
+    counterpart: ClassVar[type[torch.optim.Optimizer] | None] = torch.optim.Adam
+    rule: ClassVar[Rule] = Rule(adam, adam_scalars, kernel="adam", differentiable_step=True)
 
     def __init__(
         self,
@@ -139,7 +142,8 @@ class Adam(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
-        backend: Backend = "auto",
+        bias_correction: bool = True,
+        **options: Unpack[EngineOptions],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -153,8 +157,9 @@ class Adam(Optimizer):
             "differentiable": differentiable,
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
+            **unusual(bias_correction=bias_correction),
         }
-        super().__init__(params, defaults, backend=backend)
+        super().__init__(params, defaults, **options)
 
     @classmethod
     def check_group(cls, group: dict[str, Any]) -> None:
@@ -166,15 +171,7 @@ class Adam(Optimizer):
         checks.betas(name, group["betas"], foreach=eager_foreach)
         checks.non_negative(name, "weight_decay", group["weight_decay"], "Invalid weight_decay value")
 
-    @classmethod
-    def fill_group(cls, group: dict[str, Any]) -> None:
-        """Adds the keys that checkpoints of older versions lack."""
-        super().fill_group(group)
-        group.setdefault("amsgrad", False)
-        group.setdefault("capturable", False)
-        group.setdefault("decoupled_weight_decay", False)
-
-    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
@@ -184,7 +181,7 @@ class Adam(Optimizer):
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """The arguments of the rule's ``scalars`` after the step."""
-        return group["lr"], *group["betas"], group["eps"]
+        return group["lr"], *group["betas"], group["eps"], float(option(group, "bias_correction"))
 
 
 class AdamW(Adam):
@@ -195,8 +192,8 @@ class AdamW(Adam):
     keys, and on the eager backend the same bits.
 
     Args:
-        params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, backend: as for
-            :class:`Adam`.
+        params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, bias_correction,
+            backend: as for :class:`Adam`.
         weight_decay: λ ≥ 0; a step multiplies each weight by 1 - lr·λ. Default 1e-2, as torch.
 
     State, Raises: as :class:`Adam`.
@@ -213,6 +210,8 @@ class AdamW(Adam):
     Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
     """
 
+    counterpart = torch.optim.AdamW
+
     def __init__(
         self,
         params: ParamsT,
@@ -227,7 +226,8 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
-        backend: Backend = "auto",
+        bias_correction: bool = True,
+        **options: Unpack[EngineOptions],
     ) -> None:
         super().__init__(
             params,
@@ -242,11 +242,11 @@ class AdamW(Adam):
             differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=True,
-            backend=backend,
+            bias_correction=bias_correction,
+            **options,
         )
 
-    @classmethod
-    def fill_group(cls, group: dict[str, Any]) -> None:
+    def fill_group(self, group: dict[str, Any]) -> None:
         """Adds the keys that checkpoints of older versions lack; AdamW's decay is decoupled whatever they say."""
         super().fill_group(group)
         group["decoupled_weight_decay"] = True

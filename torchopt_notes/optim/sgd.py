@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
 from ..engine.arithmetic import add_
-from ..engine.backends import Backend
 from ..engine.optimizer import Optimizer
+from ..engine.options import EngineOptions, unusual
 from ..engine.rule import Rule, Scalar
 
 Form = Literal["heavy-ball", "ema", "velocity"]
@@ -79,6 +80,9 @@ class SGD(Optimizer):
         differentiable: let autograd record the step (eager backend only).
         fused: ``True`` demands the fused backend of the parameters' device (Triton on GPUs, the compiler on CPU) and
             raises where it is missing. ``None`` and ``False`` demand nothing.
+        capturable: work out on the device what follows from hyperparameters, so that the step can be captured in a CUDA
+            graph and a learning rate tensor may change between replays.
+        decoupled_weight_decay: multiply the weight by 1 - lr·λ before the step instead of adding λ·w to the gradient.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
 
     State: ``momentum_buffer``, shaped like the parameter, when ``momentum > 0``.
@@ -100,6 +104,12 @@ class SGD(Optimizer):
     momentum in deep learning" (the form with the learning rate outside is torch's).
     """
 
+    counterpart = torch.optim.SGD
+    aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "gd": {},
+        "nag": {"momentum": 0.9, "nesterov": True},
+        "nesterov": {"momentum": 0.9, "nesterov": True},
+    }
     rule: ClassVar[Rule] = Rule(sgd, sgd_scalars, kernel="sgd", complex_native=True)
     has_step: ClassVar[bool] = False
 
@@ -116,7 +126,9 @@ class SGD(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
-        backend: Backend = "auto",
+        capturable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[EngineOptions],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -128,8 +140,9 @@ class SGD(Optimizer):
             "foreach": foreach,
             "differentiable": differentiable,
             "fused": fused,
+            **unusual(capturable=capturable, decoupled_weight_decay=decoupled_weight_decay),
         }
-        super().__init__(params, defaults, backend=backend)
+        super().__init__(params, defaults, **options)
 
     @classmethod
     def check_group(cls, group: dict[str, Any]) -> None:
@@ -145,17 +158,11 @@ class SGD(Optimizer):
                 f"got momentum={group['momentum']}, dampening={group['dampening']}"
             )
 
-    @classmethod
-    def fill_group(cls, group: dict[str, Any]) -> None:
-        """Adds the keys that checkpoints of older versions lack."""
-        super().fill_group(group)
-        group.setdefault("nesterov", False)
-
     def refuses_sparse(self, group: dict[str, Any]) -> str | None:
         """Why sparse gradients are not taken, or None."""
         return _sparse_refusal(group)
 
-    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""
         return ("momentum_buffer",) if group["momentum"] != 0 else ()
 
@@ -218,7 +225,7 @@ class Momentum(Optimizer):
         form: ``"heavy-ball"`` (default, torch's convention), ``"ema"`` or ``"velocity"``.
         nesterov: look ahead, as above.
         weight_decay: λ ≥ 0, added to the gradient as λ·w (coupled). Default 0.
-        maximize, foreach, differentiable, fused, backend: as for :class:`SGD`.
+        maximize, foreach, differentiable, fused, capturable, decoupled_weight_decay, backend: as for :class:`SGD`.
 
     State: ``momentum_buffer``, v above.
 
@@ -257,7 +264,9 @@ class Momentum(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
-        backend: Backend = "auto",
+        capturable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[EngineOptions],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -269,8 +278,9 @@ class Momentum(Optimizer):
             "foreach": foreach,
             "differentiable": differentiable,
             "fused": fused,
+            **unusual(capturable=capturable, decoupled_weight_decay=decoupled_weight_decay),
         }
-        super().__init__(params, defaults, backend=backend)
+        super().__init__(params, defaults, **options)
 
     @classmethod
     def check_group(cls, group: dict[str, Any]) -> None:
@@ -290,7 +300,7 @@ class Momentum(Optimizer):
         """Why sparse gradients are not taken, or None."""
         return _sparse_refusal(group)
 
-    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""
         return ("momentum_buffer",)
 

@@ -76,7 +76,7 @@ def jobs(targets: Sequence[str], dtypes: Sequence[str]) -> Iterator[Job]:
     for case in CASES:
         optimizer = case.optimizer([torch.nn.Parameter(torch.zeros(1))], backend="eager", **case.kwargs)
         group = optimizer.param_groups[0]
-        variant, n_states = optimizer.variant(group), len(optimizer.state_names(group))
+        variant, n_states = optimizer.variant(group), len(optimizer.state_names(group, group["params"][0]))
         update_key = (variant.rule.eager, variant.flags, variant.maximize, variant.decay)
         for target in targets:
             if (update_key, target) not in seen:
@@ -150,10 +150,11 @@ def _scalars_source(job: Job) -> tuple[dict[str, Any], int, int, float]:
     from ..engine.launch import refresh_constants
     from ..kernels.skeleton import refresh_rows
 
-    hyper = job.variant.rule.scalars.__code__.co_argcount + 1  # lr and weight decay in place of the step
+    # lr and weight decay in place of the step and what is carried.
+    hyper = job.variant.rule.scalars.__code__.co_argcount + 1 - len(job.variant.rule.carried)
     constants = refresh_constants(job.variant, torch.float32, n_hyper=hyper)
     signature = {
-        "step_addresses": "*i64",
+        "addresses": "*i64",
         "hyper": "*fp64",
         "tensor_group": "*i32",
         "rows": "*fp32",
