@@ -8,8 +8,11 @@
 """
 
 from .engine.optimizer import Optimizer
+from .optim.adagrad import Adagrad
 from .optim.adam import Adam, AdamW
+from .optim.nadam import NAdam
+from .optim.rmsprop import RMSprop
 from .optim.sgd import SGD, Momentum
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "Adam", "AdamW", "Momentum", "Optimizer"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "NAdam", "Optimizer", "RMSprop"]

@@ -42,7 +42,7 @@ def test_awkward_sizes(case, dtype):
         dtype=dtype,
         shapes=SIZES,
         steps=2,
-        ulp=2,
+        ulp=case.units,
     )
 
 
@@ -186,17 +186,26 @@ def test_numbers_worked_out_on_the_device(case):
     (bucket,) = Plan(optimizer).buckets
     states = optimizer.gather_states(bucket)
     steps = [1, 2, 3, 10, 1000, 100000]
+    carried = [[0.5 + 0.05 * i] * len(states.carried) for i in range(6)]
     rows = DeviceRows(bucket)
     if "step" in states.dicts[0]:
-        for state, step in zip(states.dicts, steps, strict=True):
-            state["step"].fill_(step - 1)
+        for i, state in enumerate(states.dicts):
+            state["step"].fill_(steps[i] - 1)
+            for column, value in zip(states.carried, carried[i], strict=True):
+                column[i].fill_(value)
     else:
         rows.refresh(optimizer, states)
         steps, states = [2] * 6, states._replace(fresh=None)
+    carried = [[column[i].double().numpy()[()] for column in states.carried] for i in range(6)]
     rows.refresh(optimizer, states)
     group = optimizer.param_groups[0]
-    expected = [row(optimizer, group, bucket.kind.variant, float(step)).values() for step in steps]
+    expected = [
+        row(optimizer, group, bucket.kind.variant, float(step), numbers).values()
+        for step, numbers in zip(steps, carried, strict=True)
+    ]
     torch.testing.assert_close(rows.rows, torch.tensor(expected), rtol=1.2e-7, atol=0)
+    for k, column in enumerate(states.carried):
+        torch.testing.assert_close(torch.stack(column), torch.tensor(expected)[:, 1 + k], rtol=1.2e-7, atol=0)
 
 
 def test_the_first_step_of_a_rule_without_a_count_on_the_device():

@@ -34,3 +34,13 @@ def addcdiv_(x: Tensor, y: Tensor, z: Tensor, value: Scalar) -> Tensor:
 def lerp_(x: Tensor, y: Tensor, weight: Scalar) -> Tensor:
     """``x += weight * (y - x)``: an exponential moving average with ``weight`` = 1 - β."""
     return x.add_((y - x) * weight) if isinstance(weight, Tensor) else x.lerp_(y, weight)
+
+
+def add_number(x: Tensor, number: Scalar) -> Tensor:
+    """``x + number`` in the memory of ``x``, a temporary, unless autograd may need it."""
+    return x + number if x.requires_grad else x.add_(number)
+
+
+def number(value: Scalar) -> Scalar:
+    """A number that is carried on, rounded to its own precision, for double-precision arithmetic."""
+    return value if isinstance(value, Tensor) else float(value)

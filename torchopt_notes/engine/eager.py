@@ -87,12 +87,17 @@ def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: 
 
 def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
     # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
-    native = variant.rule.complex_native or not param.is_complex()
-    if not native:
+    rule = variant.rule
+    if param.is_complex() and not (rule.complex_native or grad.is_sparse):
         state = [real(tensor) for tensor in state]
-        variant.rule.eager(real(param), real(_transform(param, grad, row, variant)), state, row.scalars, variant.flags)
+        if rule.real_transform:
+            rule.eager(
+                real(param), _transform(real(param), real(grad), row, variant), state, row.scalars, variant.flags
+            )
+        else:
+            rule.eager(real(param), real(_transform(param, grad, row, variant)), state, row.scalars, variant.flags)
         return
-    variant.rule.eager(param, _transform(param, grad, row, variant), state, row.scalars, variant.flags)
+    rule.eager(param, _transform(param, grad, row, variant), state, row.scalars, variant.flags)
 
 
 def _transform(param: Tensor, grad: Tensor, row: Row, variant: Variant) -> Tensor:

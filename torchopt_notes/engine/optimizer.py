@@ -30,7 +30,7 @@ class Optimizer(StatefulOptimizer):
     :meth:`hyper` and :meth:`check_group`. Everything else is written once, here and in the backends.
 
     Args:
-        params: parameters or named parameters, dicts of parameter groups, or a module, whose named parameters are taken.
+        params: parameters or named parameters, dicts of parameter groups, or a module (its named parameters).
         defaults: the group keys and their default values.
         options: what every optimizer takes.
 

@@ -41,6 +41,8 @@ class Rule:
             ``scalars``.
         complex_native: whether the reference runs on complex tensors as they are (a linear rule may, and torch does
             so for SGD). Otherwise it gets them as pairs of reals.
+        real_transform: whether the gradient transform runs on pairs of reals too: torch rounds a coupled decay of
+            complex numbers before or after it has split them, depending on the optimizer.
         carried: names of 0-d states that ``scalars`` takes from the step before, such as a running product. Its first
             results, in this order, are their new values.
         differentiable_step: whether ``scalars`` gets the step as a tensor where autograd follows, which is how torch
@@ -51,6 +53,7 @@ class Rule:
     scalars: Callable[..., tuple[Scalar, ...]]
     kernel: str
     complex_native: bool = False
+    real_transform: bool = False
     carried: tuple[str, ...] = ()
     differentiable_step: bool = False
 

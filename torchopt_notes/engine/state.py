@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from .buckets import States
+from .buckets import Member, States
 from .options import USUAL
 
 if TYPE_CHECKING:
-    from .buckets import Bucket, Member
+    from .buckets import Bucket
     from .rule import Rule
 
 
@@ -75,6 +75,13 @@ class StatefulOptimizer(torch.optim.Optimizer):
         columns = [[state[name] for state in dicts] for name in names]
         steps = [state["step"] for state in dicts] if self.has_step else []
         return columns, steps, [[state[name] for state in dicts] for name in carried]
+
+    def create_states(self, group: dict[str, Any]) -> None:
+        """Makes the states of a group's parameters now, rather than with their first gradient."""
+        index = self.param_groups.index(group)
+        for param in group["params"]:
+            self._create(Member(param, index, ""))
+        self._created.clear()
 
     def discard_created(self) -> None:
         """Takes back the states that were created for a step that was then refused."""

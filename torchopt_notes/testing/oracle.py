@@ -25,6 +25,9 @@ from .ulp import spacing
 
 Factory = Callable[..., torch.optim.Optimizer]
 
+COUNTS = ("step", "mu_product", "eta", "mu")
+"""0-d states that are numbers of the step rather than of the parameter, in a precision of their own."""
+
 WIDE = {
     torch.float16: torch.float64,
     torch.bfloat16: torch.float64,
@@ -116,7 +119,7 @@ def _same(actual: Tensor, expected: Tensor) -> Tensor:
 
 
 def _is_state(name: str, value: Any) -> bool:
-    return name != "step" and isinstance(value, Tensor)
+    return name not in COUNTS and isinstance(value, Tensor)
 
 
 def _real(tensor: Tensor) -> Tensor:
