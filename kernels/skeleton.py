@@ -31,6 +31,24 @@ def tensor_address(addresses, slot, n_tensors, t, DTYPE: tl.constexpr, ALIGNED: 
 
 
 @triton.jit
+def chunk_addresses(addresses, n_tensors, t, start, DTYPES: tl.constexpr, ALIGNED: tl.constexpr):
+    """Where a chunk of each of a member's tensors begins."""
+    p_tensors = ()
+    for i in tl.static_range(len(DTYPES)):
+        p_tensors = p_tensors + (tensor_address(addresses, i, n_tensors, t, DTYPES[i], ALIGNED) + start,)
+    return p_tensors
+
+
+@triton.jit
+def load_row(p_row, LENGTH: tl.constexpr):
+    """The numbers of a row, one by one."""
+    row = ()
+    for i in tl.static_range(LENGTH):
+        row = row + (tl.load(p_row + i),)
+    return row
+
+
+@triton.jit
 def store_rounded(p_tensor, b_value, m_chunk, MASKED: tl.constexpr):
     """Stores to the nearest value of the tensor's dtype, ties to even."""
     if RUNS_INTERPRETED and p_tensor.dtype.element_ty == tl.bfloat16:
@@ -42,6 +60,30 @@ def store_rounded(p_tensor, b_value, m_chunk, MASKED: tl.constexpr):
         tl.store(p_tensor, b_value, mask=m_chunk)
     else:
         tl.store(p_tensor, b_value)
+
+
+@triton.jit
+def load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE: tl.constexpr, MASKED: tl.constexpr):
+    """A chunk of each tensor, in compute precision."""
+    b_tensors = ()
+    for i in tl.static_range(len(p_tensors)):
+        if MASKED:
+            b_tensors = b_tensors + (tl.load(p_tensors[i] + o_chunk, mask=m_chunk, other=0.0).to(COMPUTE),)
+        else:
+            b_tensors = b_tensors + (tl.load(p_tensors[i] + o_chunk).to(COMPUTE),)
+    return b_tensors
+
+
+@triton.jit
+def transform(b_param, b_grad, decay, MAXIMIZE: tl.constexpr, DECAY: tl.constexpr):
+    """What happens before the rule: sign, then weight decay."""
+    if MAXIMIZE:
+        b_grad = -b_grad
+    if DECAY == COUPLED:
+        b_grad += decay * b_param
+    if DECAY == DECOUPLED:
+        b_param *= decay
+    return b_param, b_grad
 
 
 @triton.jit
@@ -58,20 +100,8 @@ def update_chunk(
     MASKED: tl.constexpr,
 ):
     """One chunk: load, transform, rule, store."""
-    b_tensors = ()
-    for i in tl.static_range(len(p_tensors)):
-        if MASKED:
-            b_tensors = b_tensors + (tl.load(p_tensors[i] + o_chunk, mask=m_chunk, other=0.0).to(COMPUTE),)
-        else:
-            b_tensors = b_tensors + (tl.load(p_tensors[i] + o_chunk).to(COMPUTE),)
-    b_param = b_tensors[0]
-    b_grad = b_tensors[1]
-    if MAXIMIZE:
-        b_grad = -b_grad
-    if DECAY == COUPLED:
-        b_grad += row[0] * b_param
-    if DECAY == DECOUPLED:
-        b_param *= row[0]
+    b_tensors = load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE, MASKED)
+    b_param, b_grad = transform(b_tensors[0], b_tensors[1], row[0], MAXIMIZE, DECAY)
     b_param, b_state = UPDATE(b_param, b_grad, b_tensors[2:], row[1:], FLAGS)
     store_rounded(p_tensors[0] + o_chunk, b_param, m_chunk, MASKED)
     for i in tl.static_range(len(b_state)):
@@ -111,13 +141,8 @@ def update_bucket(
     # In int64: a tensor may have more than 2³¹ elements.
     start = tl.load(chunk_index + pid).to(tl.int64) * BLOCK
     numel = tl.load(numels + t)
-    p_row = rows + tl.load(tensor_row + t) * ROW_LENGTH
-    row = ()
-    for i in tl.static_range(ROW_LENGTH):
-        row = row + (tl.load(p_row + i),)
-    p_tensors = ()
-    for i in tl.static_range(len(DTYPES)):
-        p_tensors = p_tensors + (tensor_address(addresses, i, n_tensors, t, DTYPES[i], ALIGNED) + start,)
+    row = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, ROW_LENGTH)
+    p_tensors = chunk_addresses(addresses, n_tensors, t, start, DTYPES, ALIGNED)
     o_chunk = tl.arange(0, BLOCK)
     if start + BLOCK <= numel:  # a mask on this path would split every 128-bit access into scalars
         update_chunk(p_tensors, o_chunk, o_chunk < BLOCK, row, UPDATE, FLAGS, COMPUTE, MAXIMIZE, DECAY, False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .backends import COMPILE_FROM, Backend
-from .layout import span
+from .layout import span, state_shape
 from .rule import Variant
 
 if TYPE_CHECKING:
@@ -115,10 +115,20 @@ class Bucket:
         """How many numbers the bucket's parameters hold."""
         return sum(self.numels)
 
+    @cached_property
+    def state_numels(self) -> list[list[int]]:
+        """For each state name, how many numbers each parameter's state holds."""
+        layouts = [self.kind.variant.rule.layout(name) for name in self.kind.state_names]
+        return [
+            self.numels if layout is None else [state_shape(shape, layout).numel() for shape in self.shapes]
+            for layout in layouts
+        ]
+
     def check_state(self, name: str, column: list[Tensor]) -> None:
-        """Raises when a state has another size than its parameter, or is on another device."""
-        for param, state in zip(self.params, column, strict=True):
-            if state.numel() != param.numel() or state.device != param.device:
+        """Raises when a state has another size than it must have for its parameter, or is on another device."""
+        numels = self.state_numels[self.kind.state_names.index(name)]
+        for param, state, numel in zip(self.params, column, numels, strict=True):
+            if state.numel() != numel or state.device != param.device:
                 raise RuntimeError(
                     f"{self.owner}: the state {name!r} of a parameter of shape {tuple(param.shape)} on {param.device} "
                     f"has shape {tuple(state.shape)} and is on {state.device}; put it right, or delete the parameter's "
@@ -233,8 +243,10 @@ def _kind(optimizer: Optimizer, group: dict[str, Any], variant: Variant, param: 
     like = param if param.grad is None else param.grad
     names = optimizer.state_names(group, param)
     state = optimizer.state.get(param, {})
-    dtypes = tuple(state[name].dtype if name in state else param.dtype for name in names)
+    # A state of another shape than the parameter's is made before it is known.
+    dtypes = tuple(state[name].dtype if name in state else optimizer.state_dtype(name, group, param) for name in names)
     choice = optimizer.choose(group, param, shares_memory=shares_memory)
+    variant = optimizer.param_variant(variant, group, param)
     return Kind(*choice, param.device, param.dtype, like.dtype, like.layout, variant, names, dtypes)
 
 

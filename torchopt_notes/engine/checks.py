@@ -40,6 +40,13 @@ def non_negative(name: str, argument: str, value: Any, torch_text: str) -> None:
         raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be a finite number >= 0")
 
 
+def positive(name: str, argument: str, value: Any, torch_text: str) -> None:
+    """A finite number > 0."""
+    number = _number(value)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be a finite number > 0")
+
+
 def finite(name: str, argument: str, value: Any) -> None:
     """A finite number."""
     if not math.isfinite(_number(value)):
@@ -52,16 +59,18 @@ def unit_interval(name: str, argument: str, value: Any, torch_text: str) -> None
         raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be in [0, 1)")
 
 
-def betas(name: str, values: Any, *, foreach: bool = False) -> None:
-    """Two decay rates in [0, 1): both numbers, or both 1-element tensors."""
-    if not (isinstance(values, Sequence) and len(values) == 2):
-        raise ValueError(f"{name}: betas must be a pair of numbers in [0, 1), got {values!r}")
+def betas(name: str, values: Any, *, foreach: bool = False, count: int = 2) -> None:
+    """So many decay rates in [0, 1): all numbers, or all 1-element tensors."""
+    if not (isinstance(values, Sequence) and len(values) == count):
+        so_many = "a pair of" if count == 2 else count
+        raise ValueError(f"{name}: betas must be {so_many} numbers in [0, 1), got {values!r}")
     for i, beta in enumerate(values):
         if isinstance(beta, Tensor) and beta.numel() != 1:
             raise ValueError(f"{name}: Tensor betas[{i}] must be 1-element, got shape {tuple(beta.shape)}")
         unit_interval(name, f"betas[{i}]", beta, f"Invalid beta parameter at index {i}")
-    if isinstance(values[0], Tensor) != isinstance(values[1], Tensor):
-        raise ValueError(f"{name}: betas must be either both floats or both Tensors, got {values!r}")
+    if len({isinstance(beta, Tensor) for beta in values}) > 1:
+        every = "both" if count == 2 else "all"
+        raise ValueError(f"{name}: betas must be either {every} floats or {every} Tensors, got {values!r}")
     if isinstance(values[0], Tensor) and foreach:
         raise ValueError(
             f"{name}: betas[0] as a Tensor is not supported for capturable=False and foreach=True; "

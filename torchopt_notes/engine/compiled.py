@@ -16,8 +16,9 @@ from torch import Tensor
 from .backends import toolchain_is_broken
 from .buckets import Bucket, States
 from .compiler import CompiledUpdate, compiled_update
-from .layout import compute_dtype, dense_copy, flat, is_dense, real, same_layout
-from .scalars import exact, row
+from .eager import update
+from .layout import compute_dtype, dense_copy, flat, is_dense, real, real_numel, same_layout
+from .scalars import Row, exact, row
 from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
 
@@ -44,8 +45,12 @@ class CompiledRunner:
         self.steps = StepCounts(bucket.kind.variant.rule.carried)
         self.dtype = compute_dtype(bucket.kind.dtype)
         self.groups = [member.group for member in bucket.members]
+        rule = bucket.kind.variant.rule
+        self._whole = rule.span != "element"
+        layouts = [rule.layout(name) for name in bucket.kind.state_names]
+        self._shaped = {0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout is None]}
         # One buffer serves every call: on CPU a call has read it when it returns, elsewhere it gets a copy.
-        self._row_tensor = torch.empty(1 + len(bucket.kind.variant.rule.scalar_names), dtype=self.dtype, device="cpu")
+        self._row_tensor = torch.empty(1 + len(rule.scalar_names), dtype=self.dtype, device="cpu")
         self._row = self._row_tensor.numpy()
         self._parts: list[Part] = []
         self._version = -1
@@ -86,7 +91,10 @@ class CompiledRunner:
         variant = kind.variant._replace(on_device=False, fused=False)
         dtypes = tuple(dtype.to_real() for dtype in (kind.dtype, kind.grad_dtype, *kind.state_dtypes))
         function = compiled_update(variant, variant.rule.scalar_type, dtypes)
-        vectors = [torch.ones(2, dtype=dtype, device=kind.device) for dtype in dtypes]
+        vectors = [
+            torch.ones(2 if slot in self._shaped else 1, dtype=dtype, device=kind.device)
+            for slot, dtype in enumerate(dtypes)
+        ]
         function(torch.ones_like(self._row_tensor, device=kind.device), *vectors)
         return function
 
@@ -135,11 +143,19 @@ class CompiledRunner:
         """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
         if param.numel() == 0:
             return
+        if self._whole and real_numel(param) == 1:
+            # torch.compile would compile again for a size of 1, and padding would change what is averaged.
+            decay, *scalars = values.unbind()
+            variant = self.bucket.kind.variant
+            update(param.detach(), grad, state, Row(decay, variant.rule.scalar_type(*scalars)), variant)
+            torch.autograd.graph.increment_version([param])
+            return
         own = (param, grad, *state)
-        in_place = is_dense(param) and all(same_layout(tensor, param) for tensor in own[1:])
+        in_place = is_dense(param) and all(same_layout(own[slot], param) for slot in self._shaped)
         dense = own if in_place else [dense_copy(tensor) for tensor in own]
+        # A 0-d state too: as a 0-d tensor in fp64, torch.compile takes it for a Python number, and updates it wrongly.
         vectors = [flat(tensor) for tensor in dense]
-        if vectors[0].numel() == 1:  # torch.compile would compile again for a size of 1
+        if vectors[0].numel() == 1:
             vectors = [torch.nn.functional.pad(vector, (0, 1)) for vector in vectors]
             in_place = False
         self._run_function(values, *vectors)
@@ -149,7 +165,7 @@ class CompiledRunner:
             return
         for tensor, vector in zip((param, *state), (vectors[0], *vectors[2:]), strict=True):
             target = real(tensor)
-            target.copy_(vector[: target.numel()].view(target.shape))
+            target.copy_(vector.view(-1)[: target.numel()].view(target.shape))
 
     def _current_parts(self, states: States) -> list[Part]:
         """The parts of the last step while they still hold; else new ones."""
@@ -170,6 +186,7 @@ class CompiledRunner:
         for i in members:
             param = self.bucket.members[i].param
             small = param.numel() < STAGE_BELOW and all(s.dtype is param.dtype for s in states.of(i))
+            small = small and not self._whole
             (staged if small else direct).append(i)
         part = Part(group, members, direct, staged)
         if staged:

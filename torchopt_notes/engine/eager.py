@@ -75,7 +75,7 @@ def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: 
     if param.dtype in (torch.float16, torch.bfloat16):
         _update_wide(torch.float32, param, grad, state, row, variant)
         return
-    if any(tensor.dtype != param.dtype for tensor in (grad, *state)):
+    if not all(_computes_as(tensor, param) for tensor in (grad, *state)):
         _update_wide(param.dtype, param, grad, state, row, variant)
         return
     if variant.differentiable:
@@ -83,6 +83,11 @@ def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: 
         _update_copies([tensor.clone() for tensor in state], param, grad, state, row, variant)
         return
     _update(param, grad, state, row, variant)
+
+
+def _computes_as(tensor: Tensor, param: Tensor) -> bool:
+    """Whether no conversion is needed; a complex parameter may have real states of the same precision."""
+    return tensor.dtype == param.dtype or (param.is_complex() and tensor.dtype == param.dtype.to_real())
 
 
 def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
@@ -123,7 +128,10 @@ def _update_wide(
     dtype: torch.dtype, param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant
 ) -> None:
     """Computes in ``dtype`` and rounds each result once, when it is stored."""
-    wide = [tensor.to(dtype) for tensor in (param, *state)]
+    wide = [
+        tensor.to(dtype if tensor.is_complex() or not dtype.is_complex else dtype.to_real())
+        for tensor in (param, *state)
+    ]
     update(wide[0], grad.to(dtype), wide[1:], row, variant)
     for stored, value in zip((param, *state), wide, strict=True):
         if stored is not value:

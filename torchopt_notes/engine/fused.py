@@ -19,6 +19,7 @@ from ..kernels import skeleton
 from .buckets import Bucket, States
 from .launch import NUM_WARPS, launch, update_constants
 from .launch_table import LaunchTable
+from .layerwise import LayerwiseLaunches
 from .layout import dense_copy, is_dense, real_numel, same_layout
 from .rows import DeviceRows, HostRows, lives_on_device
 
@@ -31,7 +32,11 @@ class FusedRunner:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.table = LaunchTable(bucket.kind.device, [real_numel(param) for param in bucket.params])
+        rule = bucket.kind.variant.rule
+        layouts = [rule.layout(name) for name in bucket.kind.state_names]
+        self.shaped = [0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout is None]]
+        self.table = LaunchTable(bucket.kind.device, [real_numel(param) for param in bucket.params], self.shaped)
+        self._layerwise = LayerwiseLaunches(bucket.kind, rule.norms, self.table) if rule.norms is not None else None
         self._states: list[list[weakref.ref[Tensor]]] = []
         self._strides: list[list[tuple[int, ...]]] = [[] for _ in range(2 + len(bucket.kind.state_names))]
         self._odd: list[int] = []
@@ -72,17 +77,20 @@ class FusedRunner:
         """Updates the bucket's parameters and states in place."""
         params, device = self.bucket.params, self.bucket.kind.device
         columns = [params, grads, *states.columns]
-        dense = [self._dense(column) for column in columns] if self._odd else None
+        dense = [self._dense(slot, column) for slot, column in enumerate(columns)] if self._odd else None
         with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
             addresses = self.table.point(dense)
             self._launch(addresses, self._rows(optimizer, states))
         if dense is not None:
-            for slot in (0, *range(2, len(columns))):
+            for slot in (0, *self.shaped[2:]):
                 torch._foreach_copy_([columns[slot][i] for i in self._odd], [dense[slot][i] for i in self._odd])
         # Autograd must learn of the change, so that a backward pass through the old values fails.
         torch.autograd.graph.increment_version(params)
 
     def _launch(self, addresses: Tensor, rows: HostRows | DeviceRows) -> None:
+        if self._layerwise is not None:
+            self._layerwise.run(addresses, rows)
+            return
         kind = self.bucket.kind
         dtypes = (kind.dtype, kind.grad_dtype, *kind.state_dtypes)
         for aligned, chunks in self.table.maps:
@@ -108,18 +116,19 @@ class FusedRunner:
     def _find_odd(self, columns: list[list[Tensor]]) -> list[int]:
         """The members with a tensor that is no gapless run of memory in the parameter's order."""
         params = self.bucket.params
-        if not self.bucket.kind.dtype.is_complex and all(strides == self._strides[0] for strides in self._strides):
+        strides = [self._strides[slot] for slot in self.shaped]
+        if not self.bucket.kind.dtype.is_complex and all(other == strides[0] for other in strides):
             return [i for i, param in enumerate(params) if not is_dense(param)]
         return [
             i
-            for i, own in enumerate(zip(*columns, strict=True))
+            for i, own in enumerate(zip(*[columns[slot] for slot in self.shaped], strict=True))
             if not (is_dense(own[0]) and all(same_layout(tensor, own[0]) for tensor in own))
         ]
 
-    def _dense(self, column: list[Tensor]) -> list[Tensor]:
+    def _dense(self, slot: int, column: list[Tensor]) -> list[Tensor]:
         """The column with dense copies in place of its odd tensors."""
         column = list(column)
-        for i in self._odd:
+        for i in self._odd if slot in self.shaped else ():
             column[i] = dense_copy(column[i])
         return column
 

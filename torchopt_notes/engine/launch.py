@@ -10,7 +10,7 @@ import torch
 import triton.language as tl
 
 from .. import kernels
-from ..kernels import skeleton
+from ..kernels import layerwise, skeleton
 from .launch_table import BLOCK
 from .layout import compute_dtype
 from .rule import Rule, Variant
@@ -26,6 +26,7 @@ TRITON_DTYPES = {
 DECAYS = {"none": skeleton.NO_DECAY, "coupled": skeleton.COUPLED, "decoupled": skeleton.DECOUPLED}
 NUM_WARPS = 4
 REFRESH_BLOCK = 128
+FINISH_BLOCK = 1024
 
 
 def launch(kernel: Any, programs: int, **arguments: Any) -> None:
@@ -56,6 +57,48 @@ def update_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, aligned
         "DECAY": DECAYS[variant.decay],
         "ALIGNED": aligned,
         "BLOCK": BLOCK,
+    }
+
+
+def measure_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, early: bool, aligned: bool) -> dict[str, Any]:
+    """The compile-time arguments of ``layerwise.measure_bucket``; ``dtypes`` and ``aligned`` as for the update.
+
+    Args:
+        early: whether the states are stored before the norms are known.
+    """
+    module = rule_kernel(variant.rule)
+    shared = update_constants(variant, dtypes, aligned=aligned)
+    del shared["UPDATE"]
+    return {**shared, "ADVANCE": getattr(module, "advance", layerwise.keep), "MEASURE": module.measure, "EARLY": early}
+
+
+def apply_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, early: bool, aligned: bool) -> dict[str, Any]:
+    """The compile-time arguments of ``layerwise.apply_bucket``, as those of ``measure_bucket``."""
+    assert variant.rule.norms is not None, "only layer-wise rules are applied after being measured"
+    return {
+        **update_constants(variant, dtypes, aligned=aligned),
+        "ADVANCE": getattr(rule_kernel(variant.rule), "advance", layerwise.keep),
+        "N_NUMBERS": variant.rule.norms.numbers,
+        "EARLY": early,
+    }
+
+
+def finish_constants(variant: Variant, scalar_states: Sequence[tuple[int, torch.dtype]]) -> dict[str, Any]:
+    """The compile-time arguments of ``layerwise.finish_bucket``.
+
+    Args:
+        scalar_states: slot and dtype of the 0-d states.
+    """
+    assert variant.rule.norms is not None, "only layer-wise rules are finished"
+    return {
+        "FINISH": rule_kernel(variant.rule).finish,
+        "FLAGS": tuple(variant.flags),
+        "SLOTS": tuple(slot for slot, _ in scalar_states),
+        "SLOT_DTYPES": tuple(TRITON_DTYPES[dtype] for _, dtype in scalar_states),
+        "N_SUMS": variant.rule.norms.sums,
+        "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
+        "CHUNK": BLOCK,
+        "BLOCK": FINISH_BLOCK,
     }
 
 

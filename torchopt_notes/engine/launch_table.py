@@ -24,9 +24,10 @@ class ChunkMap:
     def __init__(self, device: torch.device, numels: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]) -> None:
         counts = np.where(chosen, -(-numels // BLOCK), 0)
         self.programs = int(counts.sum())
-        first = np.repeat(np.cumsum(counts) - counts, counts)
-        self.tensor = _upload(device, np.repeat(np.arange(len(numels), dtype=np.int32), counts))
-        self.index = _upload(device, (np.arange(self.programs) - first).astype(np.int32))
+        self.chosen = chosen
+        self.first = np.cumsum(counts) - counts
+        self.tensor = upload(device, np.repeat(np.arange(len(numels), dtype=np.int32), counts))
+        self.index = upload(device, (np.arange(self.programs) - np.repeat(self.first, counts)).astype(np.int32))
 
 
 class LaunchTable:
@@ -36,13 +37,23 @@ class LaunchTable:
 
     Tensors whose addresses are all multiples of 16 bytes go in one launch, with 128-bit access; the others (views into
     flat buffers) in a second one without that promise.
+
+    Args:
+        numels: how many reals each parameter holds.
+        shaped: the slots whose tensors are shaped like the parameter, and are accessed in chunks.
+
+    Attributes:
+        maps: the chunk maps, and whether their tensors' addresses may be promised to be aligned.
+        version: changes with the maps.
     """
 
-    def __init__(self, device: torch.device, numels: Sequence[int]) -> None:
+    def __init__(self, device: torch.device, numels: Sequence[int], shaped: Sequence[int]) -> None:
         self.device = device
+        self._shaped = list(shaped)
         self.numels_on_host = np.array(numels, dtype=np.int64)
-        self.numels = _upload(device, self.numels_on_host)
+        self.numels = upload(device, self.numels_on_host)
         self.maps: list[tuple[bool, ChunkMap]] = []
+        self.version = 0
         self._table = DeviceArray(device, torch.int64)
         self._written: list[list[int]] = []
         self._read: list[list[int]] = []
@@ -62,11 +73,12 @@ class LaunchTable:
         if addresses == self._written and not in_graph:
             return self._table.tensor
         table = np.array(addresses, dtype=np.int64)
-        aligned = (table % ALIGNMENT == 0).all(axis=0)
+        aligned = (table[self._shaped] % ALIGNMENT == 0).all(axis=0)
         if self._aligned is None or not np.array_equal(aligned, self._aligned):
             self._aligned = aligned
             maps = [(flag, ChunkMap(self.device, self.numels_on_host, aligned == flag)) for flag in (True, False)]
             self.maps = [(flag, chunks) for flag, chunks in maps if chunks.programs]
+            self.version += 1
         if not in_graph:
             self._written = addresses
         return self._table.write(table)
@@ -76,6 +88,6 @@ def _addresses(columns: Sequence[Sequence[Tensor]]) -> list[list[int]]:
     return [list(map(Tensor.data_ptr, column)) for column in columns]
 
 
-def _upload(device: torch.device, values: npt.NDArray[np.generic]) -> Tensor:
+def upload(device: torch.device, values: npt.NDArray[np.generic]) -> Tensor:
     """A copy on the device that nothing waits for."""
     return DeviceArray(device, torch.from_numpy(values[:0]).dtype).write(values)

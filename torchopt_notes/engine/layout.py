@@ -50,6 +50,15 @@ def same_layout(tensor: Tensor, like: Tensor) -> bool:
     return tensor.stride() == like.stride() or (tensor.is_contiguous() and like.is_contiguous())
 
 
+def state_shape(shape: torch.Size, layout: str | None) -> torch.Size:
+    """The shape of a state of this layout, for a parameter of this shape."""
+    if layout == "scalar":
+        return torch.Size()
+    if layout == "row":
+        return torch.Size((*shape[:-1], 1))
+    return torch.Size((*shape[:-2], 1, shape[-1])) if layout == "column" else shape
+
+
 def dense_copy(tensor: Tensor) -> Tensor:
     """A contiguous copy outside of autograd."""
     return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)

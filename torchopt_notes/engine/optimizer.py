@@ -18,7 +18,7 @@ from .device_array import capturing
 from .explain import Explanation
 from .layout import overlaps_itself
 from .options import EngineOptions, option
-from .rule import Scalar, Variant
+from .rule import Decay, Scalar, Variant
 from .state import StatefulOptimizer
 from .transform import decay_form
 
@@ -198,11 +198,19 @@ class Optimizer(StatefulOptimizer):
             rule=self.group_rule(group),
             flags=self.flags(group),
             maximize=bool(group.get("maximize")),
-            decay=decay_form(group),
+            decay=self.decay(group),
             differentiable=bool(group.get("differentiable")),
             on_device=bool(group.get("capturable")),
             fused=bool(group.get("fused")),
         )
+
+    def decay(self, group: dict[str, Any]) -> Decay:
+        """How the transform decays the weights of ``group``; none if the rule does it, inside of a norm."""
+        return decay_form(group)
+
+    def param_variant(self, variant: Variant, group: dict[str, Any], param: Tensor) -> Variant:
+        """The variant for one parameter of ``group``, where its shape decides about the rule too."""
+        return variant
 
     def choose(self, group: dict[str, Any], param: Tensor, *, shares_memory: bool) -> Choice:
         """The backend of one parameter, and why.

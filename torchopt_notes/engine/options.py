@@ -38,6 +38,8 @@ class Options(EngineOptions, total=False):
     fused: bool | None
 
 
+FLAGS = ("maximize", "foreach", "capturable", "differentiable", "fused")
+
 USUAL: dict[str, Any] = {
     "maximize": False,
     "foreach": None,
@@ -61,3 +63,13 @@ def option(group: dict[str, Any], name: str) -> Any:
 def unusual(**options: Any) -> dict[str, Any]:
     """The options that ask for something: what a group must spell out."""
     return {name: value for name, value in options.items() if value is not USUAL[name] and value != USUAL[name]}
+
+
+def split_options(options: Options) -> tuple[dict[str, Any], EngineOptions]:
+    """The group keys that an optimizer of our own gets besides its hyperparameters, and what is left for the engine.
+
+    Keyword arguments that no optimizer takes stay with the latter, where they are refused.
+    """
+    flags: dict[str, Any] = {name: options.get(name, USUAL[name]) for name in FLAGS}
+    engine: Any = {name: value for name, value in options.items() if name not in FLAGS}
+    return flags, engine

@@ -29,6 +29,30 @@ class EagerRule(Protocol):
     def __call__(self, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Any, flags: Any, /) -> None: ...
 
 
+Layout: TypeAlias = Literal["scalar", "row", "column"]
+"""The shape of a state that is not its parameter's: 0-d, one number per row, or one per column of the last two
+dimensions (which are kept, with size 1, as ``keepdim=True`` does)."""
+
+
+@dataclass(frozen=True)
+class Norms:
+    """How a rule that looks at whole tensors runs as kernels: one pass measures, a second one updates.
+
+    Attributes:
+        sums: how many sums over a tensor's elements the kernel module's ``measure`` contributes to.
+        numbers: how many numbers per tensor its ``finish`` makes of them. The update takes them after the scalars.
+        advances: whether its ``advance`` renews the states before anything is measured. States in compute precision
+            are then stored by the first pass, so that the second one need not read the gradient again.
+        measured, updated: what the two passes read: ``"param"``, ``"grad"`` and state names.
+    """
+
+    sums: int
+    numbers: int
+    measured: tuple[str, ...]
+    updated: tuple[str, ...]
+    advances: bool = False
+
+
 @dataclass(frozen=True)
 class Rule:
     """One optimizer's mathematics.
@@ -47,6 +71,8 @@ class Rule:
             results, in this order, are their new values.
         differentiable_step: whether ``scalars`` gets the step as a tensor where autograd follows, which is how torch
             rounds Adam's bias corrections there.
+        norms: how a rule that looks at whole tensors is run, or None for one that looks at each element alone.
+        layouts: the states that are not shaped like the parameter.
     """
 
     eager: EagerRule
@@ -56,6 +82,19 @@ class Rule:
     real_transform: bool = False
     carried: tuple[str, ...] = ()
     differentiable_step: bool = False
+    norms: Norms | None = None
+    layouts: tuple[tuple[str, Layout], ...] = ()
+
+    @cached_property
+    def span(self) -> Literal["element", "tensor", "matrix"]:
+        """What the update of one element depends on: its own numbers, its whole tensor, or its rows and columns too."""
+        if any(layout != "scalar" for _, layout in self.layouts):
+            return "matrix"
+        return "element" if self.norms is None else "tensor"
+
+    def layout(self, state: str) -> Layout | None:
+        """The shape of a state, or None for the parameter's."""
+        return dict(self.layouts).get(state)
 
     @cached_property
     def scalar_names(self) -> tuple[str, ...]:

@@ -32,6 +32,10 @@ class StatefulOptimizer(torch.optim.Optimizer):
         """A state tensor as it is before the first step: zeros like the parameter, unless the rule needs another."""
         return torch.zeros_like(param, memory_format=torch.preserve_format)
 
+    def state_dtype(self, name: str, group: dict[str, Any], param: Tensor) -> torch.dtype:
+        """The dtype of a state that is still to be made."""
+        return param.dtype
+
     def new_count(self, name: str, group: dict[str, Any]) -> float:
         """What ``step``, or a 0-d state that the rule carries on, is before the first step."""
         return 0.0
@@ -63,8 +67,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
             for member in bucket.members:
                 self._create(member)
             columns, steps, counts = self._columns(dicts, names, carried)
-        for name, column in zip(names, columns, strict=True):
-            if list(map(Tensor.numel, column)) != bucket.numels:
+        for name, column, numels in zip(names, columns, bucket.state_numels, strict=True):
+            if list(map(Tensor.numel, column)) != numels:
                 bucket.check_state(name, column)
         fresh = [param in self._created for param in bucket.params] if self._created else None
         return States(dicts, steps, columns, fresh, counts)

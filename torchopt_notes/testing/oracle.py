@@ -93,7 +93,7 @@ def _step(
     """One step in float64, with one input multiplied by a number."""
 
     def wide(name: str, value: Tensor) -> Tensor:
-        value = value.detach().to(WIDE[inputs.param.dtype], copy=True)
+        value = value.detach().to(WIDE[value.dtype], copy=True)
         return value * change[1] if change is not None and change[0] == name else value
 
     param = torch.nn.Parameter(wide("param", inputs.param))

@@ -1,0 +1,236 @@
+"""The kernels that layer-wise optimizers share: what is measured on a whole tensor decides about its update.
+
+    measure   one program per chunk: renew states that need no norm, and sum what ``MEASURE`` makes of each element
+    finish    one program per tensor: add its chunks' sums, always in the same order, and make its numbers of them
+    apply     one program per chunk: the update, with those numbers behind the scalars
+
+No gradient is written, nothing is read back, and no sum depends on the order in which programs run.
+"""
+
+import triton
+import triton.language as tl
+
+from .skeleton import chunk_addresses, load_chunk, load_row, store_rounded, tensor_address, transform
+
+
+@triton.jit
+def keep(param, grad, state, scalars, FLAGS: tl.constexpr):
+    """For rules that renew no state before the norms are known."""
+    return state
+
+
+@triton.jit
+def measure_chunk(
+    p_tensors,
+    o_chunk,
+    m_chunk,
+    row,
+    ADVANCE: tl.constexpr,
+    MEASURE: tl.constexpr,
+    FLAGS: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    MAXIMIZE: tl.constexpr,
+    DECAY: tl.constexpr,
+    EARLY: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """One chunk: load, transform, advance, measure. A masked element loads zeros, which must measure as zero."""
+    b_tensors = load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE, MASKED)
+    b_param, b_grad = transform(b_tensors[0], b_tensors[1], row[0], MAXIMIZE, DECAY)
+    b_state = ADVANCE(b_param, b_grad, b_tensors[2:], row[1:], FLAGS)
+    if EARLY:
+        for i in tl.static_range(len(b_state)):
+            store_rounded(p_tensors[2 + i] + o_chunk, b_state[i], m_chunk, MASKED)
+    b_sums = MEASURE(b_param, b_grad, b_state, row[1:], FLAGS)
+    sums = ()
+    for i in tl.static_range(len(b_sums)):
+        b_sum = b_sums[i]
+        if MASKED:
+            b_sum = tl.where(m_chunk, b_sum, 0.0)
+        sums = sums + (tl.sum(b_sum, axis=0),)
+    return sums
+
+
+@triton.jit(do_not_specialize=["n_tensors", "first_partial", "n_partials"])
+def measure_bucket(
+    addresses,
+    numels,
+    chunk_tensor,
+    chunk_index,
+    rows,
+    tensor_row,
+    partials,
+    n_tensors,
+    first_partial,
+    n_partials,
+    ADVANCE: tl.constexpr,
+    MEASURE: tl.constexpr,
+    FLAGS: tl.constexpr,
+    DTYPES: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    ROW_LENGTH: tl.constexpr,
+    MAXIMIZE: tl.constexpr,
+    DECAY: tl.constexpr,
+    EARLY: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Measures every tensor of a bucket.
+
+    Args:
+        addresses, numels, chunk_tensor, chunk_index, rows, tensor_row: as for ``skeleton.update_bucket``.
+        partials: [sums, n_partials] in compute precision; each program writes its own column.
+        first_partial: the column of program 0.
+    """
+    pid = tl.program_id(0)
+    t = tl.load(chunk_tensor + pid)
+    start = tl.load(chunk_index + pid).to(tl.int64) * BLOCK
+    numel = tl.load(numels + t)
+    row = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, ROW_LENGTH)
+    p_tensors = chunk_addresses(addresses, n_tensors, t, start, DTYPES, ALIGNED)
+    o_chunk = tl.arange(0, BLOCK)
+    p_partial = partials + first_partial + pid
+    if start + BLOCK <= numel:
+        sums = measure_chunk(
+            p_tensors, o_chunk, o_chunk < BLOCK, row, ADVANCE, MEASURE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, False
+        )
+        for i in tl.static_range(len(sums)):
+            tl.store(p_partial + i * n_partials.to(tl.int64), sums[i])
+    else:
+        m_chunk = o_chunk < numel - start
+        sums = measure_chunk(
+            p_tensors, o_chunk, m_chunk, row, ADVANCE, MEASURE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, True
+        )
+        for i in tl.static_range(len(sums)):
+            tl.store(p_partial + i * n_partials.to(tl.int64), sums[i])
+
+
+@triton.jit(do_not_specialize=["n_tensors", "n_partials"])
+def finish_bucket(
+    addresses,
+    numels,
+    first_chunk,
+    rows,
+    tensor_row,
+    partials,
+    numbers,
+    n_tensors,
+    n_partials,
+    FINISH: tl.constexpr,
+    FLAGS: tl.constexpr,
+    SLOTS: tl.constexpr,
+    SLOT_DTYPES: tl.constexpr,
+    N_SUMS: tl.constexpr,
+    ROW_LENGTH: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Makes each tensor's numbers of its chunks' sums, in fp64.
+
+    Args:
+        first_chunk: int64 [n_tensors]; the column of ``partials`` that a tensor's first chunk wrote.
+        numbers: [n_tensors, numbers of the rule], written in its own dtype.
+        SLOTS: which slots of ``addresses`` hold the rule's 0-d states, of dtypes SLOT_DTYPES.
+        CHUNK: elements per chunk.
+    """
+    t = tl.program_id(0)
+    numel = tl.load(numels + t)
+    n_chunks = tl.cdiv(numel, CHUNK)
+    p_first = partials + tl.load(first_chunk + t)
+    o_chunk = tl.arange(0, BLOCK)
+    sums = ()
+    for i in tl.static_range(N_SUMS):
+        b_sum = tl.zeros([BLOCK], tl.float64)
+        for start in range(0, n_chunks, BLOCK):
+            m_chunk = start + o_chunk < n_chunks
+            p_partial = p_first + i * n_partials.to(tl.int64) + start + o_chunk
+            b_sum += tl.load(p_partial, mask=m_chunk, other=0.0).to(tl.float64)
+        sums = sums + (tl.sum(b_sum, axis=0),)
+    row = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, ROW_LENGTH)
+    scalars = ()
+    for i in tl.static_range(1, ROW_LENGTH):
+        scalars = scalars + (row[i].to(tl.float64),)
+    p_states = ()
+    state = ()
+    for i in tl.static_range(len(SLOTS)):
+        p_state = tensor_address(addresses, SLOTS[i], n_tensors, t, SLOT_DTYPES[i], False)
+        p_states = p_states + (p_state,)
+        state = state + (tl.load(p_state).to(tl.float64),)
+    found, new_state = FINISH(sums, numel.to(tl.float64), state, scalars, FLAGS)
+    for i in tl.static_range(len(found)):
+        tl.store(numbers + t * len(found) + i, found[i])
+    for i in tl.static_range(len(new_state)):
+        tl.store(p_states[i], new_state[i])
+
+
+@triton.jit
+def apply_chunk(
+    p_tensors,
+    o_chunk,
+    m_chunk,
+    row,
+    numbers,
+    ADVANCE: tl.constexpr,
+    UPDATE: tl.constexpr,
+    FLAGS: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    MAXIMIZE: tl.constexpr,
+    DECAY: tl.constexpr,
+    EARLY: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """One chunk: load, transform, advance unless that has been done, update, store."""
+    b_tensors = load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE, MASKED)
+    b_param, b_grad = transform(b_tensors[0], b_tensors[1], row[0], MAXIMIZE, DECAY)
+    b_state = b_tensors[2:]
+    if not EARLY:
+        b_state = ADVANCE(b_param, b_grad, b_state, row[1:], FLAGS)
+    b_param, b_state = UPDATE(b_param, b_grad, b_state, row[1:] + numbers, FLAGS)
+    store_rounded(p_tensors[0] + o_chunk, b_param, m_chunk, MASKED)
+    if not EARLY:
+        for i in tl.static_range(len(b_state)):
+            store_rounded(p_tensors[2 + i] + o_chunk, b_state[i], m_chunk, MASKED)
+
+
+@triton.jit(do_not_specialize=["n_tensors"])
+def apply_bucket(
+    addresses,
+    numels,
+    chunk_tensor,
+    chunk_index,
+    rows,
+    tensor_row,
+    numbers,
+    n_tensors,
+    ADVANCE: tl.constexpr,
+    UPDATE: tl.constexpr,
+    FLAGS: tl.constexpr,
+    DTYPES: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    ROW_LENGTH: tl.constexpr,
+    N_NUMBERS: tl.constexpr,
+    MAXIMIZE: tl.constexpr,
+    DECAY: tl.constexpr,
+    EARLY: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Updates every tensor of a bucket with the numbers that were made for it. What is not used is not loaded."""
+    pid = tl.program_id(0)
+    t = tl.load(chunk_tensor + pid)
+    start = tl.load(chunk_index + pid).to(tl.int64) * BLOCK
+    numel = tl.load(numels + t)
+    row = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, ROW_LENGTH)
+    found = load_row(numbers + t * N_NUMBERS, N_NUMBERS)
+    p_tensors = chunk_addresses(addresses, n_tensors, t, start, DTYPES, ALIGNED)
+    o_chunk = tl.arange(0, BLOCK)
+    if start + BLOCK <= numel:
+        m_chunk = o_chunk < BLOCK
+        apply_chunk(
+            p_tensors, o_chunk, m_chunk, row, found, ADVANCE, UPDATE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, False
+        )
+    else:
+        m_chunk = o_chunk < numel - start
+        apply_chunk(
+            p_tensors, o_chunk, m_chunk, row, found, ADVANCE, UPDATE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, True
+        )

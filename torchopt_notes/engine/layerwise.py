@@ -1,0 +1,96 @@
+"""The launches of a rule that looks at whole tensors: measure, finish, apply."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels import layerwise
+from .buckets import Kind
+from .launch import NUM_WARPS, apply_constants, finish_constants, launch, measure_constants
+from .launch_table import LaunchTable, upload
+from .layout import compute_dtype
+from .rows import DeviceRows, HostRows
+from .rule import Norms
+
+
+class LayerwiseLaunches:
+    """Runs a bucket's layer-wise rule in three launches, however many tensors there are."""
+
+    def __init__(self, kind: Kind, norms: Norms, table: LaunchTable) -> None:
+        self.kind, self.norms, self.table = kind, norms, table
+        rule = kind.variant.rule
+        states = list(enumerate(zip(kind.state_names, kind.state_dtypes, strict=True), 2))
+        self.shaped = (kind.dtype, kind.grad_dtype, *[d for _, (name, d) in states if rule.layout(name) is None])
+        self.scalar_states = [(slot, dtype) for slot, (name, dtype) in states if rule.layout(name) == "scalar"]
+        compute = compute_dtype(kind.dtype)
+        # What was rounded when it was stored must not be measured: the update would see other numbers.
+        self.early = norms.advances and all(dtype.to_real() == compute for dtype in self.shaped[2:])
+        self.numbers = torch.zeros(len(table.numels_on_host), norms.numbers, dtype=compute, device=kind.device)
+        self._partials = torch.empty(0, dtype=compute, device=kind.device)
+        self._first = torch.empty(0, dtype=torch.int64, device=kind.device)
+        self._version = -1
+
+    def run(self, addresses: Tensor, rows: HostRows | DeviceRows) -> None:
+        """One step of the bucket."""
+        if self._version != self.table.version:
+            self._lay_out()
+        variant = self.kind.variant
+        shared = {
+            "addresses": addresses,
+            "numels": self.table.numels,
+            "rows": rows.rows,
+            "tensor_row": rows.tensor_row,
+            "n_tensors": len(self.numbers),
+        }
+        first = 0
+        for aligned, chunks in self.table.maps:
+            launch(
+                layerwise.measure_bucket,
+                chunks.programs,
+                **shared,
+                chunk_tensor=chunks.tensor,
+                chunk_index=chunks.index,
+                partials=self._partials,
+                first_partial=first,
+                n_partials=self._partials.shape[1],
+                num_warps=NUM_WARPS,
+                **measure_constants(variant, self.shaped, early=self.early, aligned=aligned),
+            )
+            first += chunks.programs
+        launch(
+            layerwise.finish_bucket,
+            len(self.numbers),
+            **shared,
+            first_chunk=self._first,
+            partials=self._partials,
+            numbers=self.numbers,
+            n_partials=self._partials.shape[1],
+            num_warps=NUM_WARPS,
+            **finish_constants(variant, self.scalar_states),
+        )
+        for aligned, chunks in self.table.maps:
+            launch(
+                layerwise.apply_bucket,
+                chunks.programs,
+                **shared,
+                chunk_tensor=chunks.tensor,
+                chunk_index=chunks.index,
+                numbers=self.numbers,
+                num_warps=NUM_WARPS,
+                **apply_constants(variant, self.shaped, early=self.early, aligned=aligned),
+            )
+
+    def _lay_out(self) -> None:
+        """Where each tensor's sums lie: the chunks of all maps side by side."""
+        first = np.zeros(len(self.numbers), np.int64)
+        programs = 0
+        for _, chunks in self.table.maps:
+            first = np.where(chunks.chosen, programs + chunks.first, first)
+            programs += chunks.programs
+        self._first = upload(self.kind.device, first)
+        self._partials = torch.zeros(
+            self.norms.sums, max(programs, 1), dtype=self._partials.dtype, device=self.kind.device
+        )
+        self._version = self.table.version
