@@ -16,10 +16,9 @@ def advance(param, grad, state, scalars, FLAGS: tl.constexpr):
 @triton.jit
 def direction(param, state, scalars, FLAGS: tl.constexpr):
     """u = m̂ / (√v̂ + ε) + λw."""
-    bias_correction1, bias_correction2_sqrt, eps, weight_decay = scalars[4:8]
+    correction1, correction2_sqrt, eps, weight_decay = scalars[4:8]
     DECAY: tl.constexpr = FLAGS[1]
-    denom = divide(square_root(state[1]), bias_correction2_sqrt) + eps
-    update = divide(divide(state[0], bias_correction1), denom)
+    update = divide(correction1 * state[0], square_root(state[1]) * correction2_sqrt + eps)
     if DECAY:
         update += weight_decay * param
     return update
@@ -62,7 +61,6 @@ def update(param, grad, state, scalars, FLAGS: tl.constexpr):
 def scalars(step, hyper):
     """The bias corrections, in fp64."""
     lr, beta1, beta2, eps, weight_decay, clamp_value, corrected = hyper
-    bias_correction1 = 1 - corrected * power(beta1, step)
-    bias_correction2 = 1 - corrected * power(beta2, step)
-    root = tl.sqrt(bias_correction2)
-    return lr, 1 - beta1, beta2, 1 - beta2, bias_correction1, root, eps, weight_decay, clamp_value
+    correction1 = 1 / (1 - corrected * power(beta1, step))
+    correction2_sqrt = 1 / tl.sqrt(1 - corrected * power(beta2, step))
+    return lr, 1 - beta1, beta2, 1 - beta2, correction1, correction2_sqrt, eps, weight_decay, clamp_value

@@ -43,7 +43,8 @@ class Norms:
         numbers: how many numbers per tensor its ``finish`` makes of them. The update takes them after the scalars.
         advances: whether its ``advance`` renews the states before anything is measured. States in compute precision
             are then stored by the first pass, so that the second one need not read the gradient again.
-        measured, updated: what the two passes read: ``"param"``, ``"grad"`` and state names.
+        measured, updated: what the two passes read: ``"param"``, ``"grad"`` and state names. What an early ``advance``
+            needs is read besides.
     """
 
     sums: int

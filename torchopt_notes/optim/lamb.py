@@ -24,8 +24,8 @@ class LAMBScalars(NamedTuple):
     weight1: Scalar
     beta2: Scalar
     weight2: Scalar
-    bias_correction1: Scalar
-    bias_correction2_sqrt: Scalar
+    correction1: Scalar
+    correction2_sqrt: Scalar
     eps: Scalar
     weight_decay: Scalar
     clamp_value: Scalar
@@ -46,8 +46,8 @@ def lamb(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: LAMBScalars, f
     lerp_(exp_avg, grad, h.weight1)
     addcmul_(exp_avg_sq.mul_(h.beta2), grad, grad, h.weight2)
     del grad  # a transformed gradient is ours, and the direction can have its memory
-    denom = add_number(exp_avg_sq.sqrt() / h.bias_correction2_sqrt, h.eps)
-    update = (exp_avg / h.bias_correction1) / denom
+    denom = add_number(exp_avg_sq.sqrt() * h.correction2_sqrt, h.eps)
+    update = exp_avg * h.correction1 / denom
     if flags.decay:
         update = update + param * h.weight_decay
     if flags.adapt:
@@ -76,8 +76,8 @@ def lamb_scalars(
         weight1=1 - beta1,
         beta2=beta2,
         weight2=1 - beta2,
-        bias_correction1=1 - corrected * beta1**step,
-        bias_correction2_sqrt=(1 - corrected * beta2**step) ** 0.5,
+        correction1=1 / (1 - corrected * beta1**step),
+        correction2_sqrt=1 / (1 - corrected * beta2**step) ** 0.5,
         eps=eps,
         weight_decay=weight_decay,
         clamp_value=clamp_value,

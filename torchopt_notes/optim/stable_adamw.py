@@ -109,7 +109,7 @@ class StableAdamW(Optimizer):
         norms=Norms(
             1,
             1,
-            measured=("grad", "exp_avg", "exp_avg_sq"),
+            measured=("grad", "exp_avg_sq"),
             updated=("param", "exp_avg", "exp_avg_sq"),
             advances=True,
         ),

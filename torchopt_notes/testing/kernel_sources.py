@@ -1,0 +1,174 @@
+"""What ahead-of-time compilation compiles: every kernel of every rule, and what its machine code must come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..engine.layout import compute_dtype
+from ..engine.rule import Variant
+from .cases import CASES
+
+DTYPES = {
+    "fp32": (torch.float32, torch.float32),
+    "bf16": (torch.bfloat16, torch.bfloat16),
+    "fp16": (torch.float16, torch.float16),
+    "fp64": (torch.float64, torch.float64),
+    "bf16+fp32 states": (torch.bfloat16, torch.float32),
+}
+"""Of parameter and gradient, and of the states."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kernel to compile: ``update``, ``scalars``, or a layer-wise rule's ``measure``, ``finish`` or ``apply``."""
+
+    rule: str
+    variant: Variant
+    state_names: tuple[str, ...]
+    dtype: str
+    target: str
+    kernel: str = "update"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the compiler takes, and what it should make of it.
+
+    Attributes:
+        kernel: the Triton function.
+        signature, constants: its arguments' types, and its compile-time arguments.
+        loads, stores: bytes per element that the main path must move in 128-bit accesses; None where that is no demand.
+    """
+
+    kernel: Any
+    signature: dict[str, str]
+    constants: dict[str, Any]
+    loads: int | None = None
+    stores: int | None = None
+
+    @property
+    def indexed_constants(self) -> dict[Any, Any]:
+        """The compile-time arguments by position, as the compiler takes them."""
+        return {(self.kernel.arg_names.index(name),): value for name, value in self.constants.items()}
+
+
+def jobs(targets: Sequence[str], dtypes: Sequence[str]) -> Iterator[Job]:
+    """Every rule with its flags, in every dtype, and every rule's scalars, for every target."""
+    seen: set[tuple[object, str]] = set()
+    for case in CASES:
+        optimizer = case.optimizer([torch.nn.Parameter(torch.zeros(2, 2))], backend="eager", **case.kwargs)
+        group = optimizer.param_groups[0]
+        (param,) = group["params"]
+        variant = optimizer.param_variant(optimizer.variant(group), group, param)
+        names = optimizer.state_names(group, param)
+        kernels = ("update",) if variant.rule.norms is None else ("measure", "finish", "apply")
+        update_key = (variant.rule.eager, variant.flags, variant.maximize, variant.decay)
+        for target in targets:
+            if (update_key, target) not in seen:
+                seen.add((update_key, target))
+                for dtype in dtypes if names else [dtype for dtype in dtypes if "states" not in dtype]:
+                    for kernel in kernels:
+                        yield Job(case.name, variant, names, dtype, target, kernel)
+            scalars_key = (variant.rule.kernel, variant.decay == "decoupled")
+            if (scalars_key, target) not in seen:
+                seen.add((scalars_key, target))
+                yield Job(case.name, variant, names, "fp64", target, "scalars")
+
+
+def source(job: Job) -> Source:
+    """What to compile for ``job``."""
+    if job.kernel == "scalars":
+        return _scalars(job)
+    if job.kernel == "finish":
+        return _finish(job)
+    return _pass_over_chunks(job)
+
+
+def _pass_over_chunks(job: Job) -> Source:
+    from ..engine.launch import apply_constants, measure_constants, update_constants
+    from ..kernels import layerwise, skeleton
+
+    dtype, state = DTYPES[job.dtype]
+    norms = job.variant.rule.norms
+    shaped = [name for name in job.state_names if job.variant.rule.layout(name) is None]
+    sizes = {"param": dtype.itemsize, "grad": dtype.itemsize} | dict.fromkeys(shaped, state.itemsize)
+    dtypes = (dtype, dtype, *[state] * len(shaped))
+    signature = {
+        "addresses": "*i64",
+        "numels": "*i64",
+        "chunk_tensor": "*i32",
+        "chunk_index": "*i32",
+        "rows": _floats(job),
+        "tensor_row": "*i32",
+        "n_tensors": "i32",
+    }
+    if norms is None:
+        constants = update_constants(job.variant, dtypes, aligned=True)
+        signature |= dict.fromkeys(constants, "constexpr")
+        loads = sum(sizes.values())
+        return Source(skeleton.update_bucket, signature, constants, loads, loads - sizes["grad"])
+    early = norms.advances and state == compute_dtype(dtype)
+    states = sum(sizes[name] for name in shaped)
+    if job.kernel == "measure":
+        constants = measure_constants(job.variant, dtypes, early=early, aligned=True)
+        signature |= {"partials": _floats(job), "first_partial": "i64", "n_partials": "i32"}
+        signature |= dict.fromkeys(constants, "constexpr")
+        read = {*norms.measured, *(shaped if early else ()), *(("param",) if job.variant.decay == "coupled" else ())}
+        stores = states if early else 0
+        return Source(layerwise.measure_bucket, signature, constants, _total(sizes, read), stores)
+    constants = apply_constants(job.variant, dtypes, early=early, aligned=True)
+    signature |= {"numbers": _floats(job)} | dict.fromkeys(constants, "constexpr")
+    read = set(norms.updated) if early or not norms.advances else set(sizes)
+    stores = sizes["param"] + (0 if early else states)
+    return Source(layerwise.apply_bucket, signature, constants, _total(sizes, read), stores)
+
+
+def _finish(job: Job) -> Source:
+    from ..engine.launch import finish_constants
+    from ..kernels import layerwise
+
+    dtype, _ = DTYPES[job.dtype]
+    slots = [slot for slot, name in enumerate(job.state_names, 2) if job.variant.rule.layout(name) == "scalar"]
+    constants = finish_constants(job.variant, [(slot, compute_dtype(dtype)) for slot in slots])
+    signature = {
+        "addresses": "*i64",
+        "numels": "*i64",
+        "first_chunk": "*i64",
+        "rows": _floats(job),
+        "tensor_row": "*i32",
+        "partials": _floats(job),
+        "numbers": _floats(job),
+        "n_tensors": "i32",
+        "n_partials": "i32",
+    } | dict.fromkeys(constants, "constexpr")
+    return Source(layerwise.finish_bucket, signature, constants)
+
+
+def _scalars(job: Job) -> Source:
+    from ..engine.launch import refresh_constants
+    from ..kernels import skeleton
+
+    rule = job.variant.rule
+    # lr and weight decay in place of the step and what is carried.
+    n_hyper = rule.scalars.__code__.co_argcount + 1 - len(rule.carried)
+    constants = refresh_constants(job.variant, torch.float32, n_hyper=n_hyper)
+    signature = {
+        "addresses": "*i64",
+        "hyper": "*fp64",
+        "tensor_group": "*i32",
+        "rows": "*fp32",
+        "n_tensors": "i32",
+    } | dict.fromkeys(constants, "constexpr")
+    return Source(skeleton.refresh_rows, signature, constants)
+
+
+def _floats(job: Job) -> str:
+    return "*fp64" if job.dtype == "fp64" else "*fp32"
+
+
+def _total(sizes: dict[str, int], names: set[str]) -> int:
+    return sum(size for name, size in sizes.items() if name in names)
