@@ -10,6 +10,7 @@ No gradient is written, nothing is read back, and no sum depends on the order in
 import triton
 import triton.language as tl
 
+from .factored import load_factors
 from .skeleton import chunk_addresses, load_chunk, load_row, store_rounded, tensor_address, transform
 
 
@@ -22,6 +23,10 @@ def keep(param, grad, state, scalars, FLAGS: tl.constexpr):
 @triton.jit
 def measure_chunk(
     p_tensors,
+    factors,
+    layout,
+    t,
+    start,
     o_chunk,
     m_chunk,
     row,
@@ -32,12 +37,16 @@ def measure_chunk(
     MAXIMIZE: tl.constexpr,
     DECAY: tl.constexpr,
     EARLY: tl.constexpr,
+    FACTORED: tl.constexpr,
     MASKED: tl.constexpr,
 ):
     """One chunk: load, transform, advance, measure. A masked element loads zeros, which must measure as zero."""
     b_tensors = load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE, MASKED)
     b_param, b_grad = transform(b_tensors[0], b_tensors[1], row[0], MAXIMIZE, DECAY)
-    b_state = ADVANCE(b_param, b_grad, b_tensors[2:], row[1:], FLAGS)
+    b_state = b_tensors[2:]
+    if FACTORED:
+        b_state = load_factors(factors, layout, t, start, o_chunk, m_chunk, MASKED)
+    b_state = ADVANCE(b_param, b_grad, b_state, row[1:], FLAGS)
     if EARLY:
         for i in tl.static_range(len(b_state)):
             store_rounded(p_tensors[2 + i] + o_chunk, b_state[i], m_chunk, MASKED)
@@ -59,6 +68,8 @@ def measure_bucket(
     chunk_index,
     rows,
     tensor_row,
+    factors,
+    layout,
     partials,
     n_tensors,
     first_partial,
@@ -72,6 +83,7 @@ def measure_bucket(
     MAXIMIZE: tl.constexpr,
     DECAY: tl.constexpr,
     EARLY: tl.constexpr,
+    FACTORED: tl.constexpr,
     ALIGNED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -79,6 +91,7 @@ def measure_bucket(
 
     Args:
         addresses, numels, chunk_tensor, chunk_index, rows, tensor_row: as for ``skeleton.update_bucket``.
+        factors, layout: as for ``factored.load_factors``, if FACTORED: the states are then its numbers.
         partials: [sums, n_partials] in compute precision; each program writes its own column.
         first_partial: the column of program 0.
     """
@@ -92,14 +105,45 @@ def measure_bucket(
     p_partial = partials + first_partial + pid
     if start + BLOCK <= numel:
         sums = measure_chunk(
-            p_tensors, o_chunk, o_chunk < BLOCK, row, ADVANCE, MEASURE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, False
+            p_tensors,
+            factors,
+            layout,
+            t,
+            start,
+            o_chunk,
+            o_chunk < BLOCK,
+            row,
+            ADVANCE,
+            MEASURE,
+            FLAGS,
+            COMPUTE,
+            MAXIMIZE,
+            DECAY,
+            EARLY,
+            FACTORED,
+            False,
         )
         for i in tl.static_range(len(sums)):
             tl.store(p_partial + i * n_partials.to(tl.int64), sums[i])
     else:
-        m_chunk = o_chunk < numel - start
         sums = measure_chunk(
-            p_tensors, o_chunk, m_chunk, row, ADVANCE, MEASURE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, True
+            p_tensors,
+            factors,
+            layout,
+            t,
+            start,
+            o_chunk,
+            o_chunk < numel - start,
+            row,
+            ADVANCE,
+            MEASURE,
+            FLAGS,
+            COMPUTE,
+            MAXIMIZE,
+            DECAY,
+            EARLY,
+            FACTORED,
+            True,
         )
         for i in tl.static_range(len(sums)):
             tl.store(p_partial + i * n_partials.to(tl.int64), sums[i])
@@ -166,6 +210,10 @@ def finish_bucket(
 @triton.jit
 def apply_chunk(
     p_tensors,
+    factors,
+    layout,
+    t,
+    start,
     o_chunk,
     m_chunk,
     row,
@@ -177,12 +225,15 @@ def apply_chunk(
     MAXIMIZE: tl.constexpr,
     DECAY: tl.constexpr,
     EARLY: tl.constexpr,
+    FACTORED: tl.constexpr,
     MASKED: tl.constexpr,
 ):
     """One chunk: load, transform, advance unless that has been done, update, store."""
     b_tensors = load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE, MASKED)
     b_param, b_grad = transform(b_tensors[0], b_tensors[1], row[0], MAXIMIZE, DECAY)
     b_state = b_tensors[2:]
+    if FACTORED:
+        b_state = load_factors(factors, layout, t, start, o_chunk, m_chunk, MASKED)
     if not EARLY:
         b_state = ADVANCE(b_param, b_grad, b_state, row[1:], FLAGS)
     b_param, b_state = UPDATE(b_param, b_grad, b_state, row[1:] + numbers, FLAGS)
@@ -200,6 +251,8 @@ def apply_bucket(
     chunk_index,
     rows,
     tensor_row,
+    factors,
+    layout,
     numbers,
     n_tensors,
     ADVANCE: tl.constexpr,
@@ -212,6 +265,7 @@ def apply_bucket(
     MAXIMIZE: tl.constexpr,
     DECAY: tl.constexpr,
     EARLY: tl.constexpr,
+    FACTORED: tl.constexpr,
     ALIGNED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -225,12 +279,44 @@ def apply_bucket(
     p_tensors = chunk_addresses(addresses, n_tensors, t, start, DTYPES, ALIGNED)
     o_chunk = tl.arange(0, BLOCK)
     if start + BLOCK <= numel:
-        m_chunk = o_chunk < BLOCK
         apply_chunk(
-            p_tensors, o_chunk, m_chunk, row, found, ADVANCE, UPDATE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, False
+            p_tensors,
+            factors,
+            layout,
+            t,
+            start,
+            o_chunk,
+            o_chunk < BLOCK,
+            row,
+            found,
+            ADVANCE,
+            UPDATE,
+            FLAGS,
+            COMPUTE,
+            MAXIMIZE,
+            DECAY,
+            EARLY,
+            FACTORED,
+            False,
         )
     else:
-        m_chunk = o_chunk < numel - start
         apply_chunk(
-            p_tensors, o_chunk, m_chunk, row, found, ADVANCE, UPDATE, FLAGS, COMPUTE, MAXIMIZE, DECAY, EARLY, True
+            p_tensors,
+            factors,
+            layout,
+            t,
+            start,
+            o_chunk,
+            o_chunk < numel - start,
+            row,
+            found,
+            ADVANCE,
+            UPDATE,
+            FLAGS,
+            COMPUTE,
+            MAXIMIZE,
+            DECAY,
+            EARLY,
+            FACTORED,
+            True,
         )

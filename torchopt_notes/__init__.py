@@ -8,11 +8,58 @@
 """
 
 from .engine.optimizer import Optimizer
+from .optim.adabelief import AdaBelief
+from .optim.adadelta import Adadelta
+from .optim.adafactor import Adafactor
 from .optim.adagrad import Adagrad
 from .optim.adam import Adam, AdamW
+from .optim.adamax import Adamax
+from .optim.adan import Adan
+from .optim.ademamix import AdEMAMix
+from .optim.adopt import ADOPT
+from .optim.asgd import ASGD
+from .optim.lamb import LAMB
+from .optim.laprop import LaProp
+from .optim.lars import LARS
 from .optim.nadam import NAdam
+from .optim.novograd import NovoGrad
+from .optim.radam import RAdam
+from .optim.registry import create_optimizer, list_optimizers
 from .optim.rmsprop import RMSprop
+from .optim.rprop import Rprop
 from .optim.sgd import SGD, Momentum
+from .optim.sign import Lion, Signum
+from .optim.sparse_adam import SparseAdam
+from .optim.stable_adamw import StableAdamW
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "NAdam", "Optimizer", "RMSprop"]
+__all__ = [
+    "ADOPT",
+    "ASGD",
+    "LAMB",
+    "LARS",
+    "SGD",
+    "AdEMAMix",
+    "AdaBelief",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Adan",
+    "LaProp",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "NovoGrad",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "Signum",
+    "SparseAdam",
+    "StableAdamW",
+    "create_optimizer",
+    "list_optimizers",
+]

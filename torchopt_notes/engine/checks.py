@@ -20,7 +20,7 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, Real) else math.nan
 
 
-def learning_rate(name: str, lr: Any, *, foreach: bool = False) -> None:
+def learning_rate(name: str, lr: Any, *, foreach: bool = False, torch_text: str = "Invalid learning rate") -> None:
     """A finite lr ≥ 0; a tensor must hold one element, and torch refuses one together with ``foreach``."""
     if isinstance(lr, Tensor):
         if foreach:
@@ -30,7 +30,7 @@ def learning_rate(name: str, lr: Any, *, foreach: bool = False) -> None:
             )
         if lr.numel() != 1:
             raise ValueError(f"{name}: Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
-    non_negative(name, "lr", lr, "Invalid learning rate")
+    non_negative(name, "lr", lr, torch_text)
 
 
 def non_negative(name: str, argument: str, value: Any, torch_text: str) -> None:
@@ -45,6 +45,16 @@ def positive(name: str, argument: str, value: Any, torch_text: str) -> None:
     number = _number(value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be a finite number > 0")
+
+
+def in_range(
+    name: str, argument: str, value: Any, *, least: float = -math.inf, most: float = math.inf, torch_text: str
+) -> None:
+    """A finite number between two bounds, which are allowed too."""
+    number = _number(value)
+    if not (math.isfinite(number) and least <= number <= most):
+        allowed = f">= {least:g}" if most == math.inf else f"<= {most:g}"
+        raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be a finite number {allowed}")
 
 
 def finite(name: str, argument: str, value: Any) -> None:

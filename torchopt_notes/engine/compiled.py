@@ -17,7 +17,7 @@ from .backends import toolchain_is_broken
 from .buckets import Bucket, States
 from .compiler import CompiledUpdate, compiled_update
 from .eager import update
-from .layout import compute_dtype, dense_copy, flat, is_dense, real, real_numel, same_layout
+from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, same_layout, state_shape
 from .scalars import Row, exact, row
 from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
@@ -47,6 +47,7 @@ class CompiledRunner:
         self.groups = [member.group for member in bucket.members]
         rule = bucket.kind.variant.rule
         self._whole = rule.span != "element"
+        self._matrices = rule.span == "matrix"
         layouts = [rule.layout(name) for name in bucket.kind.state_names]
         self._shaped = {0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout is None]}
         # One buffer serves every call: on CPU a call has read it when it returns, elsewhere it gets a copy.
@@ -91,12 +92,18 @@ class CompiledRunner:
         variant = kind.variant._replace(on_device=False, fused=False)
         dtypes = tuple(dtype.to_real() for dtype in (kind.dtype, kind.grad_dtype, *kind.state_dtypes))
         function = compiled_update(variant, variant.rule.scalar_type, dtypes)
-        vectors = [
-            torch.ones(2 if slot in self._shaped else 1, dtype=dtype, device=kind.device)
-            for slot, dtype in enumerate(dtypes)
-        ]
-        function(torch.ones_like(self._row_tensor, device=kind.device), *vectors)
+        for shapes in self._examples():
+            tensors = [torch.ones(shape, dtype=d, device=kind.device) for shape, d in zip(shapes, dtypes, strict=True)]
+            function(torch.ones_like(self._row_tensor, device=kind.device), *tensors)
         return function
+
+    def _examples(self) -> list[list[tuple[int, ...]]]:
+        """Shapes to compile for: any other of as many dimensions is served by the same code."""
+        rule, names = self.bucket.kind.variant.rule, self.bucket.kind.state_names
+        if rule.span != "matrix":
+            return [[(2,), (2,), *[(2,) if rule.layout(name) is None else (1,) for name in names]]]
+        wholes = {tuple(range(2, 2 + tensor.dim())) for tensor in map(as_matrices, self.bucket.params)}
+        return [[w, w, *[state_shape(torch.Size(w), rule.layout(name)) for name in names]] for w in wholes]
 
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:
         """States in the staging areas get memory of their own, unless another runner takes them over."""
@@ -143,18 +150,17 @@ class CompiledRunner:
         """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
         if param.numel() == 0:
             return
-        if self._whole and real_numel(param) == 1:
+        if self._whole and 1 in self._run_of(param).shape:
             # torch.compile would compile again for a size of 1, and padding would change what is averaged.
             decay, *scalars = values.unbind()
             variant = self.bucket.kind.variant
             update(param.detach(), grad, state, Row(decay, variant.rule.scalar_type(*scalars)), variant)
-            torch.autograd.graph.increment_version([param])
             return
         own = (param, grad, *state)
-        in_place = is_dense(param) and all(same_layout(own[slot], param) for slot in self._shaped)
+        in_place = self._in_order(param) and all(same_layout(own[slot], param) for slot in self._shaped)
         dense = own if in_place else [dense_copy(tensor) for tensor in own]
         # A 0-d state too: as a 0-d tensor in fp64, torch.compile takes it for a Python number, and updates it wrongly.
-        vectors = [flat(tensor) for tensor in dense]
+        vectors = [self._run_of(tensor) for tensor in dense]
         if vectors[0].numel() == 1:
             vectors = [torch.nn.functional.pad(vector, (0, 1)) for vector in vectors]
             in_place = False
@@ -165,7 +171,15 @@ class CompiledRunner:
             return
         for tensor, vector in zip((param, *state), (vectors[0], *vectors[2:]), strict=True):
             target = real(tensor)
-            target.copy_(vector.view(-1)[: target.numel()].view(target.shape))
+            target.copy_(vector.reshape(-1)[: target.numel()].view(target.shape))
+
+    def _in_order(self, param: Tensor) -> bool:
+        """Whether the parameter's memory can be walked as the rule asks for."""
+        return param.is_contiguous() if self._matrices else is_dense(param)
+
+    def _run_of(self, tensor: Tensor) -> Tensor:
+        """A dense tensor as the compiled function takes it: a vector, or matrices for a rule that looks at rows."""
+        return as_matrices(tensor.detach()).data if self._matrices else flat(tensor)
 
     def _current_parts(self, states: States) -> list[Part]:
         """The parts of the last step while they still hold; else new ones."""

@@ -47,7 +47,8 @@ class EagerRunner:
             key = (member.group, *[id(value) if isinstance(value, Tensor) else value for value in (step, *carried)])
             if key not in rows:
                 rows[key] = row(optimizer, group, variant, step, carried, read=not variant.on_device)
-            update(member.param, grad, states.of(i), rows[key], variant)
+            if member.param.numel():  # a rule need not think of the mean of nothing
+                update(member.param, grad, states.of(i), rows[key], variant)
             for column, value in zip(states.carried, rows[key].scalars, strict=False):
                 column[i].copy_(value) if isinstance(value, Tensor) else column[i].fill_(value)
 

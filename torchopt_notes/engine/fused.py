@@ -36,7 +36,11 @@ class FusedRunner:
         layouts = [rule.layout(name) for name in bucket.kind.state_names]
         self.shaped = [0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout is None]]
         self.table = LaunchTable(bucket.kind.device, [real_numel(param) for param in bucket.params], self.shaped)
-        self._layerwise = LayerwiseLaunches(bucket.kind, rule.norms, self.table) if rule.norms is not None else None
+        self._layerwise = (
+            LayerwiseLaunches(bucket.kind, rule.norms, self.table, bucket.shapes) if rule.norms is not None else None
+        )
+        self._copied = [0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout != "scalar"]]
+        self._matrices = rule.span == "matrix"
         self._states: list[list[weakref.ref[Tensor]]] = []
         self._strides: list[list[tuple[int, ...]]] = [[] for _ in range(2 + len(bucket.kind.state_names))]
         self._odd: list[int] = []
@@ -82,7 +86,7 @@ class FusedRunner:
             addresses = self.table.point(dense)
             self._launch(addresses, self._rows(optimizer, states))
         if dense is not None:
-            for slot in (0, *self.shaped[2:]):
+            for slot in (0, *self._copied[2:]):
                 torch._foreach_copy_([columns[slot][i] for i in self._odd], [dense[slot][i] for i in self._odd])
         # Autograd must learn of the change, so that a backward pass through the old values fails.
         torch.autograd.graph.increment_version(params)
@@ -116,6 +120,8 @@ class FusedRunner:
     def _find_odd(self, columns: list[list[Tensor]]) -> list[int]:
         """The members with a tensor that is no gapless run of memory in the parameter's order."""
         params = self.bucket.params
+        if self._matrices:
+            return [i for i, own in enumerate(zip(*columns, strict=True)) if not all(map(Tensor.is_contiguous, own))]
         strides = [self._strides[slot] for slot in self.shaped]
         if not self.bucket.kind.dtype.is_complex and all(other == strides[0] for other in strides):
             return [i for i, param in enumerate(params) if not is_dense(param)]
@@ -128,7 +134,7 @@ class FusedRunner:
     def _dense(self, slot: int, column: list[Tensor]) -> list[Tensor]:
         """The column with dense copies in place of its odd tensors."""
         column = list(column)
-        for i in self._odd if slot in self.shaped else ():
+        for i in self._odd if slot in self._copied else ():
             column[i] = dense_copy(column[i])
         return column
 

@@ -27,6 +27,9 @@ DECAYS = {"none": skeleton.NO_DECAY, "coupled": skeleton.COUPLED, "decoupled": s
 NUM_WARPS = 4
 REFRESH_BLOCK = 128
 FINISH_BLOCK = 1024
+FOLD_BLOCK = 128
+TILE_ROWS, TILE_COLUMNS = 32, 128
+"""Of the tiles that matrices are cut into: 32 elements per thread, and partial sums of 4 % of the matrix."""
 
 
 def launch(kernel: Any, programs: int, **arguments: Any) -> None:
@@ -69,7 +72,13 @@ def measure_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, early:
     module = rule_kernel(variant.rule)
     shared = update_constants(variant, dtypes, aligned=aligned)
     del shared["UPDATE"]
-    return {**shared, "ADVANCE": getattr(module, "advance", layerwise.keep), "MEASURE": module.measure, "EARLY": early}
+    return {
+        **shared,
+        "ADVANCE": getattr(module, "advance", layerwise.keep),
+        "MEASURE": module.measure,
+        "EARLY": early,
+        "FACTORED": variant.rule.span == "matrix",
+    }
 
 
 def apply_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, early: bool, aligned: bool) -> dict[str, Any]:
@@ -80,6 +89,7 @@ def apply_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, early: b
         "ADVANCE": getattr(rule_kernel(variant.rule), "advance", layerwise.keep),
         "N_NUMBERS": variant.rule.norms.numbers,
         "EARLY": early,
+        "FACTORED": variant.rule.span == "matrix",
     }
 
 
@@ -99,6 +109,29 @@ def finish_constants(variant: Variant, scalar_states: Sequence[tuple[int, torch.
         "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
         "CHUNK": BLOCK,
         "BLOCK": FINISH_BLOCK,
+    }
+
+
+def factor_constants(variant: Variant, dtypes: Sequence[torch.dtype]) -> dict[str, Any]:
+    """The compile-time arguments of ``factored.factor_bucket``, for a parameter and a gradient of these dtypes."""
+    return {
+        "DTYPE": tuple(TRITON_DTYPES[dtype] for dtype in dtypes[:2]),
+        "COMPUTE": TRITON_DTYPES[compute_dtype(dtypes[0])],
+        "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
+        "MAXIMIZE": variant.maximize,
+        "DECAY": DECAYS[variant.decay],
+        "TILE_ROWS": TILE_ROWS,
+        "TILE_COLUMNS": TILE_COLUMNS,
+    }
+
+
+def fold_constants(variant: Variant, dtypes: Sequence[torch.dtype]) -> dict[str, Any]:
+    """The compile-time arguments of ``factored.fold_bucket``, for a parameter and two states of these dtypes."""
+    return {
+        "STATE_DTYPES": tuple(TRITON_DTYPES[dtype] for dtype in dtypes[1:]),
+        "COMPUTE": TRITON_DTYPES[compute_dtype(dtypes[0])],
+        "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
+        "BLOCK": FOLD_BLOCK,
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..kernels import layerwise
 from .buckets import Kind
+from .factored import Factors
 from .launch import NUM_WARPS, apply_constants, finish_constants, launch, measure_constants
 from .launch_table import LaunchTable, upload
 from .layout import compute_dtype
@@ -16,9 +19,9 @@ from .rule import Norms
 
 
 class LayerwiseLaunches:
-    """Runs a bucket's layer-wise rule in three launches, however many tensors there are."""
+    """Runs a bucket's layer-wise rule in three launches, however many tensors there are; six with factors."""
 
-    def __init__(self, kind: Kind, norms: Norms, table: LaunchTable) -> None:
+    def __init__(self, kind: Kind, norms: Norms, table: LaunchTable, shapes: Sequence[torch.Size]) -> None:
         self.kind, self.norms, self.table = kind, norms, table
         rule = kind.variant.rule
         states = list(enumerate(zip(kind.state_names, kind.state_dtypes, strict=True), 2))
@@ -31,11 +34,19 @@ class LayerwiseLaunches:
         self._partials = torch.empty(0, dtype=compute, device=kind.device)
         self._first = torch.empty(0, dtype=torch.int64, device=kind.device)
         self._version = -1
+        self._factors = Factors(kind, shapes) if rule.span == "matrix" else None
 
     def run(self, addresses: Tensor, rows: HostRows | DeviceRows) -> None:
         """One step of the bucket."""
         if self._version != self.table.version:
             self._lay_out()
+        if self._factors is not None:
+            self._factors.run(addresses, rows)
+        # Rules without factors are given pointers that their code does not use.
+        factors = {
+            "factors": self._factors.values if self._factors is not None else self.numbers,
+            "layout": self._factors.layout if self._factors is not None else self.table.numels,
+        }
         variant = self.kind.variant
         shared = {
             "addresses": addresses,
@@ -50,6 +61,7 @@ class LayerwiseLaunches:
                 layerwise.measure_bucket,
                 chunks.programs,
                 **shared,
+                **factors,
                 chunk_tensor=chunks.tensor,
                 chunk_index=chunks.index,
                 partials=self._partials,
@@ -75,6 +87,7 @@ class LayerwiseLaunches:
                 layerwise.apply_bucket,
                 chunks.programs,
                 **shared,
+                **factors,
                 chunk_tensor=chunks.tensor,
                 chunk_index=chunks.index,
                 numbers=self.numbers,

@@ -59,6 +59,14 @@ def state_shape(shape: torch.Size, layout: str | None) -> torch.Size:
     return torch.Size((*shape[:-2], 1, shape[-1])) if layout == "column" else shape
 
 
+def as_matrices(tensor: Tensor) -> Tensor:
+    """The last two dimensions as a matrix; several of them stacked along a third dimension."""
+    if tensor.dim() == 2:
+        return tensor
+    stacked = tensor.flatten(0, -3)
+    return stacked[0] if len(stacked) == 1 else stacked
+
+
 def dense_copy(tensor: Tensor) -> Tensor:
     """A contiguous copy outside of autograd."""
     return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)

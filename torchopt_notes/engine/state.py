@@ -50,7 +50,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
 
     def fill_group(self, group: dict[str, Any]) -> None:
         """Adds the keys that checkpoints of older versions lack, with the meaning that they had then."""
-        usual = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()} | USUAL
+        arguments = inspect.signature(type(self).__init__).parameters
+        usual = USUAL | {name: p.default for name, p in arguments.items() if p.default is not p.empty}
         for name in self.defaults:
             if name in usual:
                 group.setdefault(name, usual[name])

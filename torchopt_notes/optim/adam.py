@@ -229,6 +229,8 @@ class AdamW(Adam):
         bias_correction: bool = True,
         **options: Unpack[EngineOptions],
     ) -> None:
+        if "decoupled_weight_decay" in options:
+            raise TypeError(f"{type(self).__name__} takes no decoupled_weight_decay: its decay always is")
         super().__init__(
             params,
             lr,

@@ -12,11 +12,28 @@ from typing import Any
 import torch
 
 from ..engine.optimizer import Optimizer
+from ..optim.adabelief import AdaBelief
+from ..optim.adadelta import Adadelta
+from ..optim.adafactor import Adafactor
 from ..optim.adagrad import Adagrad
 from ..optim.adam import Adam, AdamW
+from ..optim.adamax import Adamax
+from ..optim.adan import Adan
+from ..optim.ademamix import AdEMAMix
+from ..optim.adopt import ADOPT
+from ..optim.asgd import ASGD
+from ..optim.lamb import LAMB
+from ..optim.laprop import LaProp
+from ..optim.lars import LARS
 from ..optim.nadam import NAdam
+from ..optim.novograd import NovoGrad
+from ..optim.radam import RAdam
 from ..optim.rmsprop import RMSprop
+from ..optim.rprop import Rprop
 from ..optim.sgd import SGD, Momentum
+from ..optim.sign import Lion, Signum
+from ..optim.stable_adamw import StableAdamW
+from .parity import SHAPES
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,15 @@ class Case:
             Where a quotient joins a state that may cancel it, 5: the quotient's roundings (weight, squares, their mean,
             root, ε, division) come to 5 half spacings and the state's product to 2; the unit counts one for the state,
             and as little as half of one for the quotient, which does not change when gradient and root grow alike.
+            LaProp's quotient has two more and changes by 0.9 at least; ADOPT's, when clipped, does not change at all,
+            but has only 4.3 (limit, difference, weight, product).
+            Where norms of the whole tensor scale the step, 4: two norms and their quotient (squares, sums, roots,
+            division) add two units, which no input's rounding explains.
+        shapes: parameters to try it on.
+            For Adadelta's mean of squared steps, 14: a first step has the same size for all large gradients, so no
+            input's rounding counts, and the unit is one spacing of the result, or a half one of its factors. A step's
+            roundings (ε, two roots, squares, their sum, division, product) come to 6 half spacings, its square's to 12,
+            and its share in the mean (two products) adds 2. That of 1 - ρ cancels.
     """
 
     name: str
@@ -39,7 +65,17 @@ class Case:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     reference: type[torch.optim.Optimizer] | None = None
     units: int = 2
+    shapes: tuple[tuple[int, ...], ...] = SHAPES
 
+    def takes(self, dtype: torch.dtype) -> bool:
+        """Whether the optimizer takes parameters of this dtype, and means the same by its arguments in float64."""
+        if self.optimizer is Adafactor and self.kwargs.get("eps", (None,))[0] is None:
+            return dtype in (torch.float32, torch.float64)  # in others the default ε shows, which the dtype decides
+        return not (dtype.is_complex and "complex" in self.optimizer.unsupported)
+
+
+NOT_EMPTY = tuple(shape for shape in SHAPES if 0 not in shape)
+"""torch's Adafactor divides by the number of elements."""
 
 CASES: tuple[Case, ...] = (
     Case("sgd", SGD, {"lr": 0.1}, torch.optim.SGD),
@@ -74,4 +110,81 @@ CASES: tuple[Case, ...] = (
     Case("nadam-decoupled", NAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}, torch.optim.NAdam),
     Case("nadam-maximize", NAdam, {"maximize": True, "momentum_decay": 0.1}, torch.optim.NAdam),
     Case("nadam-uncorrected", NAdam, {"bias_correction": False}),
+    Case("adadelta", Adadelta, {"weight_decay": 0.1}, torch.optim.Adadelta, units=14),
+    Case("adadelta-maximize", Adadelta, {"maximize": True, "rho": 0.5, "eps": 1e-3}, torch.optim.Adadelta, units=14),
+    Case("adadelta-decoupled", Adadelta, {"decoupled_weight_decay": True, "weight_decay": 0.1}, units=14),
+    Case("adamax", Adamax, {"weight_decay": 0.1}, torch.optim.Adamax),
+    Case("adamax-maximize", Adamax, {"maximize": True, "betas": (0.8, 0.5), "eps": 1e-3}, torch.optim.Adamax),
+    Case("adamax-decoupled", Adamax, {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+    Case("adamax-uncorrected", Adamax, {"bias_correction": False}),
+    Case("radam", RAdam, {"weight_decay": 0.1}, torch.optim.RAdam),
+    Case("radam-decoupled", RAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1}, torch.optim.RAdam),
+    Case("radam-maximize", RAdam, {"maximize": True, "betas": (0.8, 0.99), "eps": 1e-3}, torch.optim.RAdam),
+    Case("radam-unrectified", RAdam, {"betas": (0.9, 0.6)}, torch.optim.RAdam),
+    Case("radam-uncorrected", RAdam, {"bias_correction": False}),
+    Case("rprop", Rprop, {}, torch.optim.Rprop),
+    Case("rprop-maximize", Rprop, {"maximize": True, "lr": 0.1, "etas": (0.3, 1.5)}, torch.optim.Rprop),
+    Case("rprop-bounds", Rprop, {"step_sizes": (5e-3, 0.02)}, torch.optim.Rprop),
+    Case("rprop-decay", Rprop, {"weight_decay": 0.1}),
+    Case("rprop-decoupled", Rprop, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case("asgd", ASGD, {"weight_decay": 0.1}, torch.optim.ASGD),
+    Case("asgd-averaging", ASGD, {"t0": 2, "lambd": 0.1, "maximize": True}, torch.optim.ASGD),
+    Case("asgd-decoupled", ASGD, {"t0": 0, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case("lion", Lion, {"weight_decay": 0.1}),
+    Case("lion-coupled", Lion, {"weight_decay": 0.1, "decoupled_weight_decay": False, "betas": (0.8, 0.95)}),
+    Case("lion-maximize", Lion, {"maximize": True}),
+    Case("signum", Signum, {"weight_decay": 0.1}),
+    Case("signum-coupled", Signum, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}),
+    Case("signum-signsgd", Signum, {"momentum": 0}),
+    Case("adabelief", AdaBelief, {"weight_decay": 0.1}),
+    Case("adabelief-coupled", AdaBelief, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}),
+    Case("adabelief-uncorrected", AdaBelief, {"bias_correction": False, "eps": 1e-8}),
+    Case("laprop", LaProp, {"weight_decay": 0.1}, units=5),
+    Case("laprop-coupled", LaProp, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}, units=5),
+    Case("adopt", ADOPT, {"weight_decay": 0.1}, units=5),
+    Case("adopt-decoupled", ADOPT, {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}, units=5),
+    Case("adopt-unclipped", ADOPT, {"clip_exponent": None, "eps": 0.1, "betas": (0.8, 0.99)}, units=5),
+    Case("ademamix", AdEMAMix, {"weight_decay": 0.1}),
+    Case("ademamix-coupled", AdEMAMix, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}),
+    Case("ademamix-schedules", AdEMAMix, {"t_alpha": 5, "t_beta3": 8, "alpha": 8.0}),
+    Case("adan", Adan, {"weight_decay": 0.1}),
+    Case("adan-coupled", Adan, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}),
+    Case("lamb", LAMB, {}, units=4),
+    Case("lamb-coupled", LAMB, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}, units=4),
+    Case("lamb-options", LAMB, {"clamp_value": 1.5, "trust_clip": True, "bias_correction": False}, units=4),
+    Case("lamb-exempt", LAMB, {"exempt_1d": True}, units=4),
+    Case("lamb-unadapted", LAMB, {"weight_decay": 0, "always_adapt": False}, units=4),
+    Case("lars", LARS, {"lr": 0.1, "weight_decay": 0.1, "trust_coefficient": 0.1}, units=4),
+    Case("lars-nesterov", LARS, {"lr": 0.1, "nesterov": True, "maximize": True}, units=4),
+    Case("lars-plain", LARS, {"lr": 0.1, "momentum": 0, "weight_decay": 0.1, "decoupled_weight_decay": True}, units=4),
+    Case("lars-exempt", LARS, {"lr": 0.1, "exempt_1d": True, "eps": 1e-6, "weight_decay": 0.1}, units=4),
+    Case("novograd", NovoGrad, {"weight_decay": 0.1}, units=4),
+    Case("novograd-coupled", NovoGrad, {"weight_decay": 0.1, "decoupled_weight_decay": False}, units=4),
+    Case("novograd-averaged", NovoGrad, {"grad_averaging": True, "maximize": True}, units=4),
+    Case("stable-adamw", StableAdamW, {}, units=4),
+    Case("stable-adamw-coupled", StableAdamW, {"decoupled_weight_decay": False, "maximize": True}, units=4),
+    Case("stable-adamw-uncorrected", StableAdamW, {"bias_correction": False}, units=4),
+    Case("adafactor", Adafactor, {}, torch.optim.Adafactor, units=4, shapes=NOT_EMPTY),
+    Case(
+        "adafactor-decay",
+        Adafactor,
+        {"weight_decay": 0.1, "maximize": True, "eps": (1e-7, 1e-3)},
+        torch.optim.Adafactor,
+        units=4,
+        shapes=NOT_EMPTY,
+    ),
+    Case(
+        "adafactor-eps",
+        Adafactor,
+        {"eps": (1e-3, 1e-2), "d": 2.0, "lr": 0.5},
+        torch.optim.Adafactor,
+        units=4,
+        shapes=NOT_EMPTY,
+    ),
+    Case(
+        "adafactor-coupled",
+        Adafactor,
+        {"weight_decay": 0.1, "decoupled_weight_decay": False, "eps": (1e-7, 1e-3)},
+        units=4,
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -22,9 +23,18 @@ DTYPES = {
 """Of parameter and gradient, and of the states."""
 
 
+KERNELS = {
+    "element": ("update",),
+    "tensor": ("measure", "finish", "apply"),
+    "matrix": ("factor", "fold", "measure", "finish", "apply"),
+}
+
+
 @dataclass(frozen=True)
 class Job:
-    """One kernel to compile: ``update``, ``scalars``, or a layer-wise rule's ``measure``, ``finish`` or ``apply``."""
+    """One kernel to compile: ``update`` or ``scalars``; a layer-wise rule's ``measure``, ``finish`` or ``apply``; those
+    that renew means over rows and columns, ``factor`` and ``fold``.
+    """
 
     rule: str
     variant: Variant
@@ -59,19 +69,18 @@ class Source:
 def jobs(targets: Sequence[str], dtypes: Sequence[str]) -> Iterator[Job]:
     """Every rule with its flags, in every dtype, and every rule's scalars, for every target."""
     seen: set[tuple[object, str]] = set()
-    for case in CASES:
-        optimizer = case.optimizer([torch.nn.Parameter(torch.zeros(2, 2))], backend="eager", **case.kwargs)
+    for case, shape in product(CASES, ((2, 2), (2,))):
+        optimizer = case.optimizer([torch.nn.Parameter(torch.zeros(shape))], backend="eager", **case.kwargs)
         group = optimizer.param_groups[0]
         (param,) = group["params"]
         variant = optimizer.param_variant(optimizer.variant(group), group, param)
         names = optimizer.state_names(group, param)
-        kernels = ("update",) if variant.rule.norms is None else ("measure", "finish", "apply")
         update_key = (variant.rule.eager, variant.flags, variant.maximize, variant.decay)
         for target in targets:
             if (update_key, target) not in seen:
                 seen.add((update_key, target))
                 for dtype in dtypes if names else [dtype for dtype in dtypes if "states" not in dtype]:
-                    for kernel in kernels:
+                    for kernel in KERNELS[variant.rule.span]:
                         yield Job(case.name, variant, names, dtype, target, kernel)
             scalars_key = (variant.rule.kernel, variant.decay == "decoupled")
             if (scalars_key, target) not in seen:
@@ -85,6 +94,8 @@ def source(job: Job) -> Source:
         return _scalars(job)
     if job.kernel == "finish":
         return _finish(job)
+    if job.kernel in ("factor", "fold"):
+        return _factors(job)
     return _pass_over_chunks(job)
 
 
@@ -115,13 +126,15 @@ def _pass_over_chunks(job: Job) -> Source:
     states = sum(sizes[name] for name in shaped)
     if job.kernel == "measure":
         constants = measure_constants(job.variant, dtypes, early=early, aligned=True)
+        signature |= {"factors": _floats(job), "layout": "*i64"}
         signature |= {"partials": _floats(job), "first_partial": "i64", "n_partials": "i32"}
         signature |= dict.fromkeys(constants, "constexpr")
         read = {*norms.measured, *(shaped if early else ()), *(("param",) if job.variant.decay == "coupled" else ())}
         stores = states if early else 0
         return Source(layerwise.measure_bucket, signature, constants, _total(sizes, read), stores)
     constants = apply_constants(job.variant, dtypes, early=early, aligned=True)
-    signature |= {"numbers": _floats(job)} | dict.fromkeys(constants, "constexpr")
+    signature |= {"factors": _floats(job), "layout": "*i64", "numbers": _floats(job)}
+    signature |= dict.fromkeys(constants, "constexpr")
     read = set(norms.updated) if early or not norms.advances else set(sizes)
     stores = sizes["param"] + (0 if early else states)
     return Source(layerwise.apply_bucket, signature, constants, _total(sizes, read), stores)
@@ -146,6 +159,22 @@ def _finish(job: Job) -> Source:
         "n_partials": "i32",
     } | dict.fromkeys(constants, "constexpr")
     return Source(layerwise.finish_bucket, signature, constants)
+
+
+def _factors(job: Job) -> Source:
+    from ..engine.launch import factor_constants, fold_constants
+    from ..kernels import factored
+
+    dtype, state = DTYPES[job.dtype]
+    common = {"addresses": "*i64", "rows": _floats(job), "tensor_row": "*i32", "partials": _floats(job)}
+    if job.kernel == "factor":
+        constants = factor_constants(job.variant, (dtype, dtype))
+        tables = {"shapes": "*i64", "tile_tensor": "*i32", "tile_index": "*i32", "n_tensors": "i32"}
+        return Source(factored.factor_bucket, common | tables | dict.fromkeys(constants, "constexpr"), constants)
+    constants = fold_constants(job.variant, (dtype, state, state))
+    tables = {"vectors": "*i64", "chunk_vector": "*i32", "chunk_index": "*i32", "factors": _floats(job)}
+    signature = common | tables | {"n_tensors": "i32"} | dict.fromkeys(constants, "constexpr")
+    return Source(factored.fold_bucket, signature, constants)
 
 
 def _scalars(job: Job) -> Source:

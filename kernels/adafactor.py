@@ -1,0 +1,63 @@
+"""Adafactor for vectors, and what it shares with the factored form: ``torchopt_notes.optim.adafactor`` in Triton."""
+
+import triton
+import triton.language as tl
+
+from .arithmetic import divide, square_root
+
+
+@triton.jit
+def direction(grad, variance, scalars, FLAGS: tl.constexpr):
+    """u = g / √max(v, ε₁²). One of the two ε is zero."""
+    DTYPE_EPS: tl.constexpr = FLAGS[1]
+    eps1 = scalars[3] + DTYPE_EPS
+    return divide(grad, square_root(tl.maximum(variance, eps1 * eps1, propagate_nan=tl.PropagateNan.ALL)))
+
+
+@triton.jit
+def step(param, grad, variance, scalars, FLAGS: tl.constexpr):
+    """w ← decay·w - step·u."""
+    DECAY: tl.constexpr = FLAGS[0]
+    if DECAY:
+        param *= scalars[2]
+    return param - scalars[6] * direction(grad, variance, scalars, FLAGS)
+
+
+@triton.jit
+def advance(param, grad, state, scalars, FLAGS: tl.constexpr):
+    """v ← v + weight·(g² - v)."""
+    return (state[0] + scalars[0] * (grad * grad - state[0]),)
+
+
+@triton.jit
+def measure(param, grad, state, scalars, FLAGS: tl.constexpr):
+    """‖w‖² and ‖u‖²."""
+    update = direction(grad, state[0], scalars, FLAGS)
+    return param * param, update * update
+
+
+@triton.jit
+def finish(sums, numel, state, scalars, FLAGS: tl.constexpr):
+    """The step α / max(1, RMS(u)/d), with α = max(ε₂, RMS(w))·ρ. A NaN is nobody's maximum, as in torch."""
+    rho = scalars[1]
+    eps2 = scalars[4]
+    d = scalars[5]
+    count = tl.maximum(numel, 1.0)
+    weight_rms = tl.sqrt(sums[0] / count)
+    alpha = tl.where(weight_rms > eps2, weight_rms, eps2) * rho
+    update_rms = tl.sqrt(sums[1] / count) / d
+    return (alpha / tl.where(update_rms > 1.0, update_rms, 1.0),), ()
+
+
+@triton.jit
+def update(param, grad, state, scalars, FLAGS: tl.constexpr):
+    """The step along u."""
+    return step(param, grad, state[0], scalars, FLAGS), state
+
+
+@triton.jit
+def scalars(step, hyper):
+    """The weight of a new gradient and the relative step size, in fp64."""
+    lr, beta2_decay, eps1, eps2, d, weight_decay = hyper
+    rho = tl.minimum(lr, 1 / tl.sqrt(step))
+    return tl.exp(beta2_decay * tl.log(step)), rho, 1 - lr * weight_decay, eps1, eps2, d

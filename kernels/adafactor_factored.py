@@ -1,0 +1,31 @@
+"""Adafactor for matrices: ``torchopt_notes.optim.adafactor`` in Triton."""
+
+import triton
+import triton.language as tl
+
+from .adafactor import direction, finish, scalars, step
+from .arithmetic import divide
+
+__all__ = ["finish", "measure", "scalars", "update"]
+
+
+@triton.jit
+def variance(state, scalars, FLAGS: tl.constexpr):
+    """v = r·c / max(mean r, ε₁)."""
+    DTYPE_EPS: tl.constexpr = FLAGS[1]
+    row, column, mean = state
+    least = scalars[3] + DTYPE_EPS
+    return divide(row * column, tl.maximum(mean, least, propagate_nan=tl.PropagateNan.ALL))
+
+
+@triton.jit
+def measure(param, grad, state, scalars, FLAGS: tl.constexpr):
+    """‖w‖² and ‖u‖²."""
+    update = direction(grad, variance(state, scalars, FLAGS), scalars, FLAGS)
+    return param * param, update * update
+
+
+@triton.jit
+def update(param, grad, state, scalars, FLAGS: tl.constexpr):
+    """The step along u. The factors have been renewed already."""
+    return step(param, grad, variance(state, scalars, FLAGS), scalars, FLAGS), ()

@@ -1,0 +1,259 @@
+"""Second moments kept as one number per row and one per column: :class:`Adafactor`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Unpack
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from ..engine import checks
+from ..engine.arithmetic import add_, lerp_
+from ..engine.layout import state_shape
+from ..engine.optimizer import Optimizer
+from ..engine.options import EngineOptions, unusual
+from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
+
+
+class AdafactorScalars(NamedTuple):
+    """What the rule multiplies with at one step."""
+
+    weight: Scalar
+    rho: Scalar
+    decay: Scalar
+    eps1: Scalar
+    eps2: Scalar
+    d: Scalar
+
+
+class AdafactorFlags(NamedTuple):
+    """The choices that change the code. ``dtype_eps`` is the parameter dtype's ε where no ε₁ is given, else 0."""
+
+    decay: bool
+    dtype_eps: float
+
+
+def adafactor(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: AdafactorScalars, flags: AdafactorFlags) -> None:
+    """Algorithm 4 of Shazeer and Stern for vectors, which are not factored: v ← v + weight·(g² - v)."""
+    (variance,) = state
+    lerp_(variance, grad * grad, h.weight)
+    _apply(param, grad, variance.clone(), h, flags)
+
+
+def adafactor_factored(
+    param: Tensor, grad: Tensor, state: Sequence[Tensor], h: AdafactorScalars, flags: AdafactorFlags
+) -> None:
+    """Algorithm 4 of Shazeer and Stern for matrices: the means over rows and columns stand for the second moment."""
+    row_var, col_var = state
+    lerp_(row_var, _mean_square(grad, -1), h.weight)
+    lerp_(col_var, _mean_square(grad, -2), h.weight)
+    eps1 = flags.dtype_eps or h.eps1
+    variance = (row_var * col_var).div_(row_var.mean(dim=-2, keepdim=True).clamp_(min=eps1))
+    _apply(param, grad, variance, h, flags)
+
+
+def _apply(param: Tensor, grad: Tensor, variance: Tensor, h: AdafactorScalars, flags: AdafactorFlags) -> None:
+    """A step of α·u/max(1, RMS(u)/d), with u = g/√v and α in proportion to RMS(w). Overwrites ``variance``."""
+    alpha = _larger(_root_mean_square(param, h), h.eps2) * h.rho
+    if flags.decay:
+        param.mul_(h.decay)
+    eps1 = flags.dtype_eps or h.eps1
+    # ε₁ squared: its size is meant for the root.
+    update = variance.clamp_(min=eps1 * eps1).rsqrt_()
+    update = update * grad if update.requires_grad else update.mul_(grad)
+    add_(param, update, -alpha / _larger(_root_mean_square(update, h) / h.d, 1.0))
+
+
+def _mean_square(grad: Tensor, dim: int) -> Tensor:
+    """The mean of g² along a dimension, without a copy of g's size."""
+    norm: Tensor = torch.linalg.vector_norm(grad, dim=dim, keepdim=True)
+    return norm.square().div_(grad.size(dim))
+
+
+def _root_mean_square(x: Tensor, h: AdafactorScalars) -> Scalar:
+    """A number where the host holds ``x`` and all else, as in torch; otherwise a 0-d tensor that nobody waits for."""
+    norm: Tensor = torch.linalg.vector_norm(x.detach())
+    on_host = not isinstance(h.rho, Tensor) and x.device.type == "cpu"
+    count: float = x.numel() ** 0.5
+    return norm.item() / count if on_host else norm / count
+
+
+def _larger(x: Scalar, least: Scalar) -> Scalar:
+    """max(least, x). A NaN gives ``least``, as in torch: it marks its own elements, not all of a tensor."""
+    if isinstance(x, Tensor):
+        return torch.where(x > least, x, least)
+    return x if x > least else least
+
+
+def adafactor_scalars(
+    step: Scalar,
+    lr: Scalar,
+    beta2_decay: Scalar,
+    eps1: Scalar,
+    eps2: Scalar,
+    d: Scalar,
+    weight_decay: Scalar,
+) -> AdafactorScalars:
+    """The weight 1 - β₂ₜ of a new gradient falls like t^(-0.8), and the learning rate is capped by 1/√t."""
+    cap = 1 / step**0.5
+    if isinstance(lr, Tensor):
+        rho: Scalar = torch.clamp(lr.double(), max=cap)
+    else:
+        rho = torch.clamp(cap, max=lr) if isinstance(cap, Tensor) else min(lr, cap)
+    return AdafactorScalars(step**beta2_decay, rho, 1 - lr * weight_decay, eps1, eps2, d)
+
+
+VECTOR = Rule(
+    adafactor,
+    adafactor_scalars,
+    kernel="adafactor",
+    norms=Norms(2, 1, measured=("param", "grad", "variance"), updated=("param", "grad", "variance"), advances=True),
+)
+MATRIX = Rule(
+    adafactor_factored,
+    adafactor_scalars,
+    kernel="adafactor_factored",
+    norms=Norms(2, 1, measured=("param", "grad"), updated=("param", "grad")),
+    layouts=(("row_var", "row"), ("col_var", "column")),
+)
+
+
+class Adafactor(Optimizer):
+    r"""Adafactor: Adam's denominator from one number per row and one per column, and steps relative to the weights.
+
+    .. math::
+        R_t &= R_{t-1} + t^{\gamma} \, (\operatorname{mean}_{\mathrm{col}} g_t^2 - R_{t-1}), \qquad
+            C_t = C_{t-1} + t^{\gamma} \, (\operatorname{mean}_{\mathrm{row}} g_t^2 - C_{t-1}) \\
+        \hat v_t &= R_t C_t / \max(\operatorname{mean} R_t, \epsilon_1), \qquad
+            u_t = g_t / \sqrt{\max(\hat v_t, \epsilon_1^2)} \\
+        \alpha_t &= \max(\epsilon_2, \mathrm{RMS}(w_{t-1})) \, \min(\eta, 1 / \sqrt t) \\
+        w_t &= (1 - \eta \lambda) \, w_{t-1} - \alpha_t \, u_t / \max(1, \mathrm{RMS}(u_t) / d)
+
+    over the last two dimensions; vectors keep their whole second moment. A drop-in for :class:`torch.optim.Adafactor`:
+    same arguments, group keys and state keys, and on the eager backend the same bits.
+
+    Args:
+        params: parameters or named parameters, dicts of parameter groups, or a module. Real ones only.
+        lr: learning rate η: a step is at most η times the root mean square of the tensor's weights. Default 1e-2, as
+            torch and the paper.
+        beta2_decay: γ ≤ 0. Default -0.8, the paper's.
+        eps: (ε₁, ε₂), both ≥ 0. ε₁ = None is the machine epsilon of the parameter's dtype. Default (None, 1e-3).
+        d: the root mean square above which an update is scaled down, ≥ 1. Default 1.0, the paper's.
+        weight_decay: λ ≥ 0; a step multiplies each weight by 1 - η·λ. Default 0.
+        foreach: accepted for compatibility and kept in the group; the backend alone decides how tensors are batched.
+        maximize: ascend instead of descend.
+        capturable: keep step counts on the device, so that the step can be captured in a CUDA graph.
+        differentiable: let autograd record the step (eager backend only); norms count as constants.
+        fused: ``True`` demands the fused backend of the parameters' device (Triton on GPUs, the compiler on CPU) and
+            raises where it is missing. ``None`` and ``False`` demand nothing.
+        decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled). Default True, as torch.
+        backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+
+    State: ``step`` (0-d); for tensors with two dimensions or more ``row_var`` and ``col_var``, with size 1 in the last
+    and the last but one dimension; for others ``variance``, shaped like the parameter.
+
+    Raises:
+        ValueError: for a value out of range or a complex parameter; the message says what is allowed.
+        RuntimeError: ``fused`` with ``differentiable`` or ``foreach``; a backend that is demanded but missing; sparse
+            gradients.
+
+    Example:
+        >>> import torch, torchopt_notes
+        >>> w = torch.nn.Parameter(torch.tensor([[1.0, 1.0]]))
+        >>> opt = torchopt_notes.Adafactor([w], lr=0.1)
+        >>> w.grad = torch.tensor([[2.0, 2.0]])
+        >>> opt.step()
+        >>> [[round(x, 4) for x in row] for row in w.tolist()]
+        [[0.9, 0.9]]
+
+    Source: Shazeer and Stern 2018, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost", arXiv 1804.04235.
+    """
+
+    counterpart: ClassVar[type[torch.optim.Optimizer] | None] = torch.optim.Adafactor
+    unsupported: ClassVar[Mapping[str, str]] = {"complex": "rows and columns of squares have no complex counterpart"}
+    rule: ClassVar[Rule] = VECTOR
+
+    def __init__(
+        self,
+        params: ParamsT | torch.nn.Module,
+        lr: float | Tensor = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[EngineOptions],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "beta2_decay": beta2_decay,
+            "eps": eps,
+            "d": d,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            **unusual(capturable=capturable, differentiable=differentiable, fused=fused),
+            **({} if decoupled_weight_decay else {"decoupled_weight_decay": False}),
+        }
+        super().__init__(params, defaults, **options)
+
+    @classmethod
+    def check_group(cls, group: dict[str, Any]) -> None:
+        """Raises when a hyperparameter of ``group`` is out of range."""
+        name = cls.__name__
+        checks.learning_rate(name, group["lr"], torch_text="Learning rate should be >= 0 but is")
+        checks.in_range(
+            name, "beta2_decay", group["beta2_decay"], most=0, torch_text="beta2_decay should be <= 0 but is"
+        )
+        if not (isinstance(group["eps"], Sequence) and len(group["eps"]) == 2):
+            raise ValueError(f"{name}: eps must be a pair of (None or a number, a number), got {group['eps']!r}")
+        eps1, eps2 = group["eps"]
+        if eps1 is not None:
+            checks.non_negative(name, "eps[0]", eps1, "epsilon1 should be >= 0 but is")
+        checks.non_negative(name, "eps[1]", eps2, "epsilon2 should be >= 0 but is")
+        checks.in_range(name, "d", group["d"], least=1, torch_text="Clipping threshold d should be >= 1 but is")
+        checks.non_negative(name, "weight_decay", group["weight_decay"], "weight_decay should be >= 0 but is")
+
+    def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
+        """The state tensors of a parameter, in the order in which the rule takes them."""
+        return ("row_var", "col_var") if param.dim() > 1 else ("variance",)
+
+    def new_state(self, name: str, group: dict[str, Any], param: Tensor) -> Tensor:
+        """Zeros; means over rows and columns keep the dimension that they were taken along, with size 1."""
+        if name == "variance":
+            return super().new_state(name, group, param)
+        return param.new_zeros(state_shape(param.shape, MATRIX.layout(name)))
+
+    def decay(self, group: dict[str, Any]) -> Decay:
+        """The decoupled form is the rule's own: the weights are measured before it."""
+        return "none" if _decoupled(group) else super().decay(group)
+
+    def flags(self, group: dict[str, Any]) -> AdafactorFlags:
+        """The choices that change the code, but for the dtype's ε."""
+        weight_decay = group["weight_decay"]
+        return AdafactorFlags(
+            decay=_decoupled(group) and (isinstance(weight_decay, Tensor) or weight_decay != 0), dtype_eps=0.0
+        )
+
+    def param_variant(self, variant: Variant, group: dict[str, Any], param: Tensor) -> Variant:
+        """Matrices are factored, and the default ε₁ is that of the parameter's dtype."""
+        eps = torch.finfo(param.dtype).eps if group["eps"][0] is None else 0.0
+        flags = AdafactorFlags(*variant.flags)._replace(dtype_eps=eps)
+        return variant._replace(rule=MATRIX if param.dim() > 1 else VECTOR, flags=flags)
+
+    def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
+        """The arguments of the rule's ``scalars`` after the step."""
+        eps1, eps2 = group["eps"]
+        return group["lr"], group["beta2_decay"], eps1 or 0.0, eps2, group["d"], group["weight_decay"]
+
+
+def _decoupled(group: dict[str, Any]) -> bool:
+    return bool(group.get("decoupled_weight_decay", True))
