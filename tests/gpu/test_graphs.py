@@ -7,6 +7,7 @@ import torch
 
 from tests.gpu.common import DEVICE, assert_close, assert_same_bits, make_gradients, make_params, numbers
 from torchopt_notes import SGD, Adam, AdamW
+from torchopt_notes.testing import CASES
 
 KINDS = {
     "adamw": (AdamW, torch.optim.AdamW, {"weight_decay": 0.1}, {"capturable": True}),
@@ -101,6 +102,29 @@ def test_a_whole_training_step(kind):
         twin.run([*range(WARM_UP), *seeds])
     assert_same_bits(numbers(captured.optimizer), numbers(plain.optimizer))
     assert_close(captured.params, on_host.params, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_rule_replays(case):
+    """What a graph replays is what ordinary steps do, while the learning rate changes."""
+    kwargs = {**case.kwargs, "backend": "triton", "capturable": True}
+    kwargs.pop("lr", None)
+    captured, plain = (Training(case.optimizer, **kwargs) for _ in range(2))
+    with_gradients(captured)
+    warm_up(range(WARM_UP), captured, captured.write_gradients_and_step)
+    graph = capture(captured.optimizer.step)
+    with_gradients(plain)
+    for seed in range(WARM_UP):
+        plain.load(seed)
+        plain.write_gradients_and_step()
+    for seed in range(WARM_UP, WARM_UP + 4):
+        for training in (captured, plain):
+            training.load(seed)
+            for param, x in zip(training.params, training.inputs, strict=True):
+                param.grad.copy_(x)
+        graph.replay()
+        plain.optimizer.step()
+    assert_same_bits(numbers(captured.optimizer), numbers(plain.optimizer))
 
 
 @pytest.mark.parametrize("kind", KINDS)

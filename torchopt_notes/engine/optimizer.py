@@ -227,7 +227,7 @@ class Optimizer(StatefulOptimizer):
         if param.is_meta:
             fused = "`fused=True` requires all the params to be floating point Tensors of supported devices; "
             raise RuntimeError(
-                f"{name}: {fused if group['fused'] else ''}parameters on the meta device hold no data; "
+                f"{name}: {fused if group.get('fused') else ''}parameters on the meta device hold no data; "
                 "move the model to a real device (to_empty) and initialise it first"
             )
         if param.layout is torch.strided and overlaps_itself(param):

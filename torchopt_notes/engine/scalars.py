@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from .rule import Scalar, Variant
@@ -60,8 +61,8 @@ def hyperparameters(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Scalar
 
 
 def exact(count: Tensor) -> Tensor:
-    """A step count on the device, in fp64: in fp32, 1 - 0.999ᵗ would be off by 6e-5 of itself at the first step."""
-    return count.double()
+    """A copy of a count in fp64: in fp32, 1 - 0.999ᵗ would be off by 6e-5 of itself at the first step."""
+    return count.to(torch.float64, copy=True)
 
 
 def _read(value: Scalar) -> Scalar:

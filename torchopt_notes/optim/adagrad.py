@@ -42,9 +42,9 @@ def adagrad(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: AdagradScal
 def _adagrad_sparse(param: Tensor, grad: Tensor, total: Tensor, h: AdagradScalars, flags: AdagradFlags) -> None:
     """The rows that have a gradient; the others' steps would be zero. Expects unique indices."""
     indices, values = grad.indices(), grad.values()
-    total.add_(torch.sparse_coo_tensor(indices, values.pow(2), grad.shape))
+    total.add_(torch.sparse_coo_tensor(indices, values.pow(2), grad.shape, check_invariants=False))
     step = values / _root(total.sparse_mask(grad).values(), h, flags)
-    add_(param, torch.sparse_coo_tensor(indices, step, grad.shape), -h.lr)
+    add_(param, torch.sparse_coo_tensor(indices, step, grad.shape, check_invariants=False), -h.lr)
 
 
 def _root(total: Tensor, h: AdagradScalars, flags: AdagradFlags) -> Tensor:

@@ -53,11 +53,11 @@ class Case:
             but has only 4.3 (limit, difference, weight, product).
             Where norms of the whole tensor scale the step, 4: two norms and their quotient (squares, sums, roots,
             division) add two units, which no input's rounding explains.
-        shapes: parameters to try it on.
             For Adadelta's mean of squared steps, 14: a first step has the same size for all large gradients, so no
             input's rounding counts, and the unit is one spacing of the result, or a half one of its factors. A step's
             roundings (ε, two roots, squares, their sum, division, product) come to 6 half spacings, its square's to 12,
             and its share in the mean (two products) adds 2. That of 1 - ρ cancels.
+        shapes: parameters to try it on.
     """
 
     name: str

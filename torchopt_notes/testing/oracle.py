@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..engine.layout import real
 from .ulp import spacing
 
 Factory = Callable[..., torch.optim.Optimizer]
@@ -58,18 +59,18 @@ class Bounds:
 
     def contain(self, actual: Tensor, limit: Tensor | float) -> Tensor:
         """Elementwise: whether ``actual`` is what rounding a number within ``limit`` units of the exact one gives."""
-        actual = _real(actual)
+        actual = real(actual)
         low = (self.exact - limit * self.unit).to(actual.dtype)
         high = (self.exact + limit * self.unit).to(actual.dtype)
-        return ((low <= actual) & (actual <= high)) | _same(actual, self.exact.to(actual.dtype))
+        return ((low <= actual) & (actual <= high)) | same(actual, self.exact.to(actual.dtype))
 
     def distance(self, actual: Tensor) -> Tensor:
         """Elementwise: how many units ``actual`` lies beyond its own rounding from the exact result."""
-        actual = _real(actual)
+        actual = real(actual)
         wide = actual.double()
         own_rounding = spacing(wide, actual.dtype) / 2 if actual.dtype in (torch.float16, torch.bfloat16) else 0.0
         distance = ((wide - self.exact).abs() - own_rounding).clamp_min(0) / self.unit
-        return torch.where(_same(wide, self.exact), 0.0, distance)
+        return torch.where(same(wide, self.exact), 0.0, distance)
 
 
 def step_bounds(factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs) -> dict[str, Bounds]:
@@ -111,16 +112,13 @@ def _step(
         }
     optimizer.step()
     state = {name: v for name, v in optimizer.state[param].items() if _is_state(name, v)}
-    return {name: _real(value.detach()).double() for name, value in {"param": param, **state}.items()}
+    return {name: real(value.detach()).double() for name, value in {"param": param, **state}.items()}
 
 
-def _same(actual: Tensor, expected: Tensor) -> Tensor:
+def same(actual: Tensor, expected: Tensor) -> Tensor:
+    """Elementwise: equal, or both NaN."""
     return (actual == expected) | (actual.isnan() & expected.isnan())
 
 
 def _is_state(name: str, value: Any) -> bool:
     return name not in COUNTS and isinstance(value, Tensor)
-
-
-def _real(tensor: Tensor) -> Tensor:
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
