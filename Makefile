@@ -22,7 +22,8 @@ PARALLEL := -n auto --maxprocesses 8
 ALLOW_EMPTY = || test $$? -eq $(EMPTY)
 
 # What holds on every backend runs twice: the second time on kernels in Triton's interpreter.
-INTERPRETED := tests/kernels tests/engine/test_contract.py tests/engine/test_memory.py tests/optim/test_golden.py
+INTERPRETED := tests/kernels tests/engine/test_contract.py tests/engine/test_memory.py tests/engine/test_traps.py \
+	tests/optim/test_golden.py tests/testing/test_matrix.py
 
 .PHONY: help
 help: ## list the targets
@@ -35,12 +36,15 @@ demo: $(INSTALLED) ## train a small GPT with torch.optim and with this package, 
 
 # Two processes: Triton reads TRITON_INTERPRET when the kernels are imported. Two threads per worker keep the workers
 # out of each other's way and still run the compiled backend's parallel loops.
+# tests/gpu has one suite, for the default selection and for make test-gpu.
 .PHONY: test
 test: export OMP_NUM_THREADS ?= 2
 test: $(INSTALLED) ## quick tests
 	$(PYTEST) $(PARALLEL) tests --ignore=tests/kernels --ignore=tests/gpu $(ALLOW_EMPTY)
 	TRITON_INTERPRET=1 $(PYTEST) $(PARALLEL) $(INTERPRETED) $(ALLOW_EMPTY)
+ifeq ($(SELECT),not full)
 	$(PYTEST) tests/gpu || test $$? -eq 5
+endif
 
 .PHONY: test-full
 test-full: ## all tests
@@ -67,6 +71,7 @@ kernels: $(INSTALLED) ## compile all kernels for several GPUs and check what cam
 .PHONY: bench
 bench: $(INSTALLED) ## measure this machine
 	$(RUN) -m benchmarks.foundation
+	$(RUN) -m benchmarks.optimizers
 
 .PHONY: clean
 clean: ## remove the environment, caches and outputs

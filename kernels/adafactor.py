@@ -6,11 +6,20 @@ import triton.language as tl
 from .arithmetic import divide, square_root
 
 
+EPS: tl.constexpr = {"": 0.0, "float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+
+
+@triton.jit
+def least(scalars, FLAGS: tl.constexpr):
+    """ε₁, or the machine epsilon of the dtype that is named in its place; the other one is zero."""
+    DTYPE_EPS: tl.constexpr = EPS[FLAGS[1]]
+    return scalars[3] + DTYPE_EPS
+
+
 @triton.jit
 def direction(grad, variance, scalars, FLAGS: tl.constexpr):
-    """u = g / √max(v, ε₁²). One of the two ε is zero."""
-    DTYPE_EPS: tl.constexpr = FLAGS[1]
-    eps1 = scalars[3] + DTYPE_EPS
+    """u = g / √max(v, ε₁²)."""
+    eps1 = least(scalars, FLAGS)
     return divide(grad, square_root(tl.maximum(variance, eps1 * eps1, propagate_nan=tl.PropagateNan.ALL)))
 
 

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .adafactor import direction, finish, scalars, step
+from .adafactor import direction, finish, least, scalars, step
 from .arithmetic import divide
 
 __all__ = ["finish", "measure", "scalars", "update"]
@@ -12,10 +12,8 @@ __all__ = ["finish", "measure", "scalars", "update"]
 @triton.jit
 def variance(state, scalars, FLAGS: tl.constexpr):
     """v = r·c / max(mean r, ε₁)."""
-    DTYPE_EPS: tl.constexpr = FLAGS[1]
     row, column, mean = state
-    least = scalars[3] + DTYPE_EPS
-    return divide(row * column, tl.maximum(mean, least, propagate_nan=tl.PropagateNan.ALL))
+    return divide(row * column, tl.maximum(mean, least(scalars, FLAGS), propagate_nan=tl.PropagateNan.ALL))
 
 
 @triton.jit

@@ -103,7 +103,7 @@ def fold_bucket(
     b_sum = tl.zeros([BLOCK], tl.float64)
     for tile in range(tiles):
         b_sum += tl.load(p_partials + tile * length, mask=m_chunk, other=0.0).to(tl.float64)
-    b_mean = (b_sum / divisor.to(tl.float64)).to(COMPUTE)
+    b_mean = (b_sum / tl.maximum(divisor, 1).to(tl.float64)).to(COMPUTE)
     t = v % n_tensors
     weight = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, 2)[1]
     p_factors = factors + tl.load(p_vector + 4) + o_chunk

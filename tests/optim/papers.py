@@ -5,7 +5,7 @@ returns the weights after every step. ``lr`` may be one number, or one per step.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -193,14 +193,16 @@ class Paper:
     Attributes:
         optimizer: the class.
         reference: its reference.
-        full: every argument of the reference, each with a value that shows in the result.
+        full: arguments of the reference, each with a value that shows in the result: all that can show together.
         others: further sets of arguments, for the options that ``full`` leaves out.
+        required: the arguments that have no default.
     """
 
     optimizer: type[Optimizer]
     reference: Callable[..., list[np.ndarray]]
     full: Mapping[str, Any]
     others: tuple[Mapping[str, Any], ...] = ()
+    required: Mapping[str, Any] = field(default_factory=dict)
 
 
 DECAY = {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}

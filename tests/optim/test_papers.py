@@ -1,4 +1,7 @@
-"""Optimizers that torch.optim does not have, against their papers: see :mod:`tests.optim.papers`."""
+"""Optimizers that torch.optim does not have, against their papers.
+
+See :mod:`tests.optim.papers` and :mod:`tests.optim.layerwise_papers`.
+"""
 
 import inspect
 
@@ -7,14 +10,16 @@ import pytest
 import torch
 
 from tests.backends import BACKENDS
-from tests.optim.papers import PAPERS
-from torchopt_notes import ADOPT, Adan, AdEMAMix, Lion, Signum
+from tests.optim.layerwise_papers import LAYERWISE, LAYERWISE_BY_HAND
+from tests.optim.papers import PAPERS as ELEMENTWISE
+from torchopt_notes import ADOPT, LAMB, LARS, Adan, AdEMAMix, Lion, NovoGrad, Signum, StableAdamW
 
 STEPS = 25
+PAPERS = {**ELEMENTWISE, **LAYERWISE}
 SETS = [
     pytest.param(name, arguments, id=f"{name}-{i}")
     for name, paper in PAPERS.items()
-    for i, arguments in enumerate([{}, paper.full, *paper.others])
+    for i, arguments in enumerate([paper.required, paper.full, *paper.others])
 ]
 
 
@@ -42,6 +47,12 @@ def run(optimizer_class, w, grads, lr=None, **arguments):
     return path
 
 
+def reference(paper, w, grads, **arguments):
+    """What ``run`` should give: each parameter on its own, because some rules measure a whole one."""
+    parts = [paper.reference(w[part], [g[part] for g in grads], **arguments) for part in (slice(0, 1), slice(1, None))]
+    return np.concatenate(parts, axis=1)
+
+
 def falling(lr):
     """A learning rate for every step: what an optimizer remembers of earlier rates shows."""
     return lr / np.sqrt(np.arange(1, STEPS + 1))
@@ -54,11 +65,11 @@ def check(path, expected):
 @pytest.mark.parametrize(("name", "arguments"), SETS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_paper(name, arguments, backend):
-    """An empty set compares the defaults."""
+    """The first set compares the defaults."""
     paper, (w, grads) = PAPERS[name], problem()
     if "lr" in arguments:
         arguments = {**arguments, "lr": falling(arguments["lr"])}
-    check(run(paper.optimizer, w, grads, backend=backend, **arguments), paper.reference(w, grads, **arguments))
+    check(run(paper.optimizer, w, grads, backend=backend, **arguments), reference(paper, w, grads, **arguments))
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -66,7 +77,7 @@ def test_the_paper(name, arguments, backend):
 def test_numbers_worked_out_on_the_device(name, backend):
     paper, (w, grads) = PAPERS[name], problem()
     path = run(paper.optimizer, w, grads, backend=backend, capturable=True, **paper.full)
-    check(path, paper.reference(w, grads, **paper.full))
+    check(path, reference(paper, w, grads, **paper.full))
 
 
 def changed(value):
@@ -80,14 +91,18 @@ def changed(value):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_another_hyperparameter_is_noticed(name):
+    """Each argument is changed in the first set that has it."""
     paper, (w, grads) = PAPERS[name], problem()
-    assert set(paper.full) == set(inspect.signature(paper.reference).parameters) - {"w", "grads"}
-    path = run(paper.optimizer, w, grads, backend="eager", **paper.full)
-    check(path, paper.reference(w, grads, **paper.full))
-    for argument, value in paper.full.items():
-        for other in changed(value):
-            with pytest.raises(AssertionError):
-                check(path, paper.reference(w, grads, **{**paper.full, argument: other}))
+    names = set(inspect.signature(paper.reference).parameters) - {"w", "grads"}
+    for arguments in (paper.full, *paper.others):
+        path = run(paper.optimizer, w, grads, backend="eager", **arguments)
+        check(path, reference(paper, w, grads, **arguments))
+        for argument in names & set(arguments):
+            for other in changed(arguments[argument]):
+                with pytest.raises(AssertionError):
+                    check(path, reference(paper, w, grads, **{**arguments, argument: other}))
+        names -= set(arguments)
+    assert not names
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -109,6 +124,11 @@ REFUSED = [
     (AdEMAMix, {"t_alpha": float("inf")}, "AdEMAMix: Invalid t_alpha value: inf"),
     (Adan, {"betas": (0.9, 0.9, 1.0)}, r"Adan: Invalid beta parameter at index 2: 1.0; betas\[2\] must be in"),
     (Adan, {"eps": -1}, "Adan: Invalid epsilon value: -1"),
+    (LAMB, {"clamp_value": -1}, "LAMB: Invalid clamp_value: -1"),
+    (LARS, {"lr": 1, "trust_coefficient": 0}, "LARS: Invalid trust_coefficient value: 0"),
+    (LARS, {"lr": 1, "momentum": 0, "nesterov": True}, "LARS: nesterov=True requires a momentum"),
+    (NovoGrad, {"betas": (0.9, 1.0)}, "NovoGrad: Invalid beta parameter at index 1: 1.0"),
+    (StableAdamW, {"eps": 0}, "StableAdamW: Invalid epsilon value: 0"),
 ]
 
 
@@ -186,6 +206,7 @@ BY_HAND = {
         [2.0, 6.0],
         [0.8, 0.8 - 0.3 * (14 / 3 + 12 / 7) / (48**0.5 + 1)],
     ),
+    **LAYERWISE_BY_HAND,
 }
 
 
@@ -193,25 +214,27 @@ BY_HAND = {
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_steps_worked_out_by_hand(name, backend):
     paper, (arguments, start, grads, expected) = PAPERS[name], BY_HAND[name]
-    check(np.ravel(paper.reference(np.array(start), np.array(grads), **arguments)), expected)
-    w = torch.nn.Parameter(torch.tensor([start], dtype=torch.float64))
+    start = np.atleast_1d(start)
+    grads, expected = (np.reshape(path, (-1, start.size)) for path in (grads, expected))
+    check(paper.reference(start, grads, **arguments), expected)
+    w = torch.nn.Parameter(torch.tensor(start))
     optimizer = paper.optimizer([w], backend=backend, **arguments)
     for g, value in zip(grads, expected, strict=True):
-        w.grad = torch.tensor([g], dtype=torch.float64)
+        w.grad = torch.tensor(g)
         optimizer.step()
-        check(w.item(), value)
+        check(w.detach().numpy(), value)
 
 
 @pytest.mark.parametrize("name", PAPERS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_gradient_that_is_no_number_shows(name, backend):
-    """And only where it is. ADOPT's first gradient does not move weights, so that its second step shows it."""
+    """Only where it is, or in the whole layer if that is measured. ADOPT's first gradient does not move weights."""
     w = torch.nn.Parameter(torch.ones(20))
-    optimizer = PAPERS[name].optimizer([w], backend=backend)
+    optimizer = PAPERS[name].optimizer([w], backend=backend, **PAPERS[name].required)
     for _ in range(2):
         w.grad = torch.ones(20).index_fill(0, torch.tensor([3]), torch.nan)
         optimizer.step()
-    assert w.isnan().nonzero().tolist() == [[3]]
+    assert w.isnan().nonzero().flatten().tolist() == ([3] if name in ELEMENTWISE else list(range(20)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

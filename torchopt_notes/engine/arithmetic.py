@@ -8,9 +8,17 @@ compiler fuses that again.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import torch
 from torch import Tensor
 
 from .rule import Scalar
+
+T = TypeVar("T", Tensor, Scalar)
+
+_ROWS = 32
+"""Of a block whose columns are added together."""
 
 
 def add_(x: Tensor, y: Tensor, alpha: Scalar) -> Tensor:
@@ -44,3 +52,45 @@ def add_number(x: Tensor, number: Scalar) -> Tensor:
 def number(value: Scalar) -> Scalar:
     """A number that is carried on, rounded to its own precision, for double-precision arithmetic."""
     return value if isinstance(value, Tensor) else float(value)
+
+
+def norm(x: Tensor) -> Tensor:
+    """The Euclidean norm, 0-d. Compiled code would add millions of fp32 numbers in a row, so it adds in fp64."""
+    if torch.compiler.is_compiling():
+        return x.double().square().sum().sqrt().to(x.dtype)
+    # Autograd keeps what is measured, and parameters change in place afterwards.
+    result: Tensor = torch.linalg.vector_norm(x.clone() if x.requires_grad else x)
+    return result
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean, 0-d; compiled code adds in fp64, as for :func:`norm`."""
+    return x.double().mean().to(x.dtype) if torch.compiler.is_compiling() else x.mean()
+
+
+def mean_square(x: Tensor, dim: int) -> Tensor:
+    """The mean of x² along the last or the last but one dimension, which stays with size 1."""
+    if torch.compiler.is_compiling():
+        total = (x * x).sum(-1, keepdim=True) if dim == -1 else _sum_down(x * x)
+        return total / x.size(dim)
+    # Without a copy of x's size.
+    result: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return result.square().div_(x.size(dim))
+
+
+def settled(x: T) -> T:
+    """``x``, which compiled code stores at this point, rather than work it out anew wherever it is used."""
+    if not (isinstance(x, Tensor) and torch.compiler.is_compiling()):
+        return x
+    return x.expand(2, *x.shape).amax(0)
+
+
+def _sum_down(x: Tensor) -> Tensor:
+    """The sum over the last but one dimension for compiled code, which would walk down one column after the other: by
+    blocks of rows, walking along them, 7 times as fast.
+    """
+    rows = x.size(-2) // _ROWS * _ROWS
+    if rows == 0:
+        return x.sum(-2, keepdim=True)
+    blocks = x[..., :rows, :].reshape(*x.shape[:-2], -1, _ROWS, x.size(-1)).sum(-2).sum(-2, keepdim=True)
+    return blocks + x[..., rows:, :].sum(-2, keepdim=True)

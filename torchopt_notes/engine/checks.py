@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .layout import overlaps_itself
+
 
 def _number(value: Any) -> float:
     if isinstance(value, Tensor):
@@ -142,3 +144,49 @@ def parameters(name: str, params: Sequence[Any], others: Sequence[Tensor], *, di
                 f"{name}: some parameters appear in more than one parameter group (index {i} of the new one)"
             )
         seen.add(id(param))
+
+
+def updatable(name: str, param: Tensor, grad: Tensor | None, *, fused: bool) -> None:
+    """A parameter that can be updated in place, and a gradient that belongs to it.
+
+    Raises:
+        RuntimeError: when it cannot.
+    """
+    if param.is_meta:
+        torch_text = "`fused=True` requires all the params to be floating point Tensors of supported devices; "
+        raise RuntimeError(
+            f"{name}: {torch_text if fused else ''}parameters on the meta device hold no data; "
+            "move the model to a real device (to_empty) and initialise it first"
+        )
+    if param.layout is torch.strided and overlaps_itself(param):
+        raise RuntimeError(
+            f"{name}: a parameter of shape {tuple(param.shape)} and strides {param.stride()} has several elements "
+            "in the same memory (expanded?) and cannot be updated in place; optimize the tensor behind it"
+        )
+    if grad is not None and grad.shape != param.shape:
+        raise RuntimeError(
+            f"{name}: a parameter of shape {tuple(param.shape)} has a gradient of shape {tuple(grad.shape)}; "
+            "compute it anew after changing the parameter"
+        )
+
+
+def capture(name: str, groups: Sequence[dict[str, Any]], *, counts: bool) -> None:
+    """Refuses a capture in a CUDA graph while what changes from step to step lives on the host.
+
+    Args:
+        counts: whether the optimizer counts steps.
+    """
+    for group in groups:
+        if group.get("capturable"):
+            continue
+        if counts:
+            raise RuntimeError(
+                f"Attempting CUDA graph capture of step() for an instance of {name} "
+                "but param_groups' capturable is False; construct it with capturable=True"
+            )
+        if not (isinstance(group["lr"], Tensor) and group["lr"].is_cuda):
+            raise RuntimeError(
+                f"Attempting CUDA graph capture of step() for an instance of {name} "
+                "whose lr is a number, which the graph would keep for ever; pass lr as a tensor on the GPU "
+                "(capturable learning rate)"
+            )

@@ -102,7 +102,8 @@ class CompiledRunner:
         rule, names = self.bucket.kind.variant.rule, self.bucket.kind.state_names
         if rule.span != "matrix":
             return [[(2,), (2,), *[(2,) if rule.layout(name) is None else (1,) for name in names]]]
-        wholes = {tuple(range(2, 2 + tensor.dim())) for tensor in map(as_matrices, self.bucket.params)}
+        # Large enough to be summed by blocks of rows.
+        wholes = {(3, 130, 131)[-tensor.dim() :] for tensor in map(as_matrices, self.bucket.params)}
         return [[w, w, *[state_shape(torch.Size(w), rule.layout(name)) for name in names]] for w in wholes]
 
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:

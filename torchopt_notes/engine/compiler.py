@@ -25,13 +25,23 @@ from .scalars import Row
 # Whether a loop runs in parallel is decided from the size seen first; a threshold of one element makes that decision
 # the same for every size.
 _OPTIONS: dict[str, Any] = {"cpp.min_chunk_size": 1}
+# What is measured and then applied is worked out twice, rather than kept in a temporary of the tensor's size. And sums
+# that read the same tensor share a loop however few elements they are compiled with.
+_WHOLE_TENSORS: dict[str, Any] = {
+    "score_fusion_memory_threshold": 1,
+    "unroll_reductions_threshold": 1,
+    "realize_reads_threshold": 1000,
+    "realize_opcount_threshold": 1000,
+    "realize_acc_reads_threshold": 1000,
+}
 _serial = itertools.count()
 
 
 class CompiledUpdate:
     """An in-place function of ``(row, param, grad, *state)``: all vectors, all but the row of the same length."""
 
-    def __init__(self, function: types.FunctionType) -> None:
+    def __init__(self, function: types.FunctionType, options: dict[str, Any]) -> None:
+        self._options = options
         self._compiled = torch.compile(function, backend=self._compile, dynamic=True, fullgraph=True)
         self._code: Any = None
         self._arguments: tuple[Tensor, ...] = ()
@@ -54,7 +64,7 @@ class CompiledUpdate:
         """The backend of torch.compile: Inductor, and a look at how its code is called."""
         from torch._inductor.compile_fx import compile_fx
 
-        code: Any = compile_fx(graph, examples, config_patches=_OPTIONS)
+        code: Any = compile_fx(graph, examples, config_patches=self._options)
         self._code = code
         any_size = _serves_any_size(examples)
 
@@ -93,4 +103,5 @@ def compiled_update(
 
     # torch.compile keeps its cache, and its limit on recompilations, per code object: each variant gets one of its own.
     code = rule_update.__code__.replace(co_name=f"{variant.rule.kernel}_update_{next(_serial)}")
-    return CompiledUpdate(types.FunctionType(code, globals(), closure=rule_update.__closure__))
+    options = _OPTIONS if variant.rule.span == "element" else _OPTIONS | _WHOLE_TENSORS
+    return CompiledUpdate(types.FunctionType(code, globals(), closure=rule_update.__closure__), options)

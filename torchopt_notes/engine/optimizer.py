@@ -16,7 +16,6 @@ from .backends import BACKENDS, Backend, Choice, choose, unsuited
 from .buckets import Bucket, Plan, Runner, States
 from .device_array import capturing
 from .explain import Explanation
-from .layout import overlaps_itself
 from .options import EngineOptions, option
 from .rule import Decay, Scalar, Variant
 from .state import StatefulOptimizer
@@ -141,7 +140,8 @@ class Optimizer(StatefulOptimizer):
         return self._step(closure)
 
     def _step(self, closure: Callable[[], float] | None) -> float | None:
-        self._check_capture()
+        if capturing():
+            checks.capture(type(self).__name__, self.param_groups, counts=self.has_step)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -224,22 +224,7 @@ class Optimizer(StatefulOptimizer):
                 raise RuntimeError(f"{name} {refusal}")
             if decay_form(group) != "none":
                 raise RuntimeError(f"{name}: weight_decay is not possible with sparse gradients; set weight_decay=0")
-        if param.is_meta:
-            fused = "`fused=True` requires all the params to be floating point Tensors of supported devices; "
-            raise RuntimeError(
-                f"{name}: {fused if group.get('fused') else ''}parameters on the meta device hold no data; "
-                "move the model to a real device (to_empty) and initialise it first"
-            )
-        if param.layout is torch.strided and overlaps_itself(param):
-            raise RuntimeError(
-                f"{name}: a parameter of shape {tuple(param.shape)} and strides {param.stride()} has several elements "
-                "in the same memory (expanded?) and cannot be updated in place; optimize the tensor behind it"
-            )
-        if grad is not None and grad.shape != param.shape:
-            raise RuntimeError(
-                f"{name}: a parameter of shape {tuple(param.shape)} has a gradient of shape {tuple(grad.shape)}; "
-                "compute it anew after changing the parameter"
-            )
+        checks.updatable(name, param, grad, fused=bool(group.get("fused")))
         why_eager = "differentiable" if group.get("differentiable") else unsuited(param, grad)
         if shares_memory:
             why_eager = why_eager or "memory shared with another parameter"
@@ -283,27 +268,6 @@ class Optimizer(StatefulOptimizer):
             if not param.is_meta:
                 why_eager = "differentiable" if group.get("differentiable") else unsuited(param, None)
                 choose(name, backend, bool(group.get("fused")), param, why_eager)
-
-    def _check_capture(self) -> None:
-        """Refuses to be captured in a CUDA graph while what changes from step to step lives on the host."""
-        if not capturing():
-            return
-        for group in self.param_groups:
-            if self.has_step and not group.get("capturable"):
-                raise RuntimeError(
-                    f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} "
-                    "but param_groups' capturable is False; construct it with capturable=True"
-                )
-            if (
-                not self.has_step
-                and not group.get("capturable")
-                and not (isinstance(group["lr"], Tensor) and group["lr"].is_cuda)
-            ):
-                raise RuntimeError(
-                    f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} "
-                    "whose lr is a number, which the graph would keep for ever; pass lr as a tensor on the GPU "
-                    "(capturable learning rate)"
-                )
 
 
 def _make_runner(bucket: Bucket) -> Runner:

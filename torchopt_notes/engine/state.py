@@ -135,7 +135,9 @@ class StatefulOptimizer(torch.optim.Optimizer):
         return {**super().__getstate__(), "_backend": self._backend}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        defaults = dict(state.get("defaults", self.__dict__.get("defaults", {})))
         super().__setstate__(state)
+        self.defaults = defaults  # torch adds a key that not all groups have
         self.__dict__.setdefault("_backend", "auto")
         self.__dict__.setdefault("_captured", set())
         self._created = {}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_, lerp_
+from ..engine.arithmetic import add_, lerp_, mean_square, norm, settled
 from ..engine.layout import state_shape
 from ..engine.optimizer import Optimizer
 from ..engine.options import EngineOptions, unusual
@@ -29,17 +29,19 @@ class AdafactorScalars(NamedTuple):
 
 
 class AdafactorFlags(NamedTuple):
-    """The choices that change the code. ``dtype_eps`` is the parameter dtype's ε where no ε₁ is given, else 0."""
+    """The choices that change the code. ``eps_of`` names the dtype whose ε stands for ε₁, or is empty."""
 
     decay: bool
-    dtype_eps: float
+    eps_of: str
 
 
 def adafactor(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: AdafactorScalars, flags: AdafactorFlags) -> None:
     """Algorithm 4 of Shazeer and Stern for vectors, which are not factored: v ← v + weight·(g² - v)."""
     (variance,) = state
     lerp_(variance, grad * grad, h.weight)
-    _apply(param, grad, variance.clone(), h, flags)
+    eps1 = _eps1(h, flags)
+    # ε₁ squared: its size is meant for the root.
+    _apply(param, grad, variance.clamp(min=eps1 * eps1).rsqrt_(), h, flags)
 
 
 def adafactor_factored(
@@ -47,37 +49,37 @@ def adafactor_factored(
 ) -> None:
     """Algorithm 4 of Shazeer and Stern for matrices: the means over rows and columns stand for the second moment."""
     row_var, col_var = state
-    lerp_(row_var, _mean_square(grad, -1), h.weight)
-    lerp_(col_var, _mean_square(grad, -2), h.weight)
-    eps1 = flags.dtype_eps or h.eps1
-    variance = (row_var * col_var).div_(row_var.mean(dim=-2, keepdim=True).clamp_(min=eps1))
-    _apply(param, grad, variance, h, flags)
+    lerp_(row_var, mean_square(grad, -1), h.weight)
+    lerp_(col_var, mean_square(grad, -2), h.weight)
+    eps1 = _eps1(h, flags)
+    mean = settled(row_var.mean(dim=-2, keepdim=True).clamp_(min=eps1))
+    if torch.compiler.is_compiling():
+        # The same from one root per row and column rather than per element, which would take longer than the memory.
+        inverse_root = (settled((row_var / mean).rsqrt()) * settled(col_var.rsqrt())).clamp(max=1 / eps1)
+    else:
+        inverse_root = (row_var * col_var).div_(mean).clamp_(min=eps1 * eps1).rsqrt_()
+    _apply(param, grad, inverse_root, h, flags)
 
 
-def _apply(param: Tensor, grad: Tensor, variance: Tensor, h: AdafactorScalars, flags: AdafactorFlags) -> None:
-    """A step of α·u/max(1, RMS(u)/d), with u = g/√v and α in proportion to RMS(w). Overwrites ``variance``."""
+def _apply(param: Tensor, grad: Tensor, inverse_root: Tensor, h: AdafactorScalars, flags: AdafactorFlags) -> None:
+    """A step of α·u/max(1, RMS(u)/d) along u = g/√v, with α in proportion to RMS(w). Overwrites ``inverse_root``."""
     alpha = _larger(_root_mean_square(param, h), h.eps2) * h.rho
     if flags.decay:
         param.mul_(h.decay)
-    eps1 = flags.dtype_eps or h.eps1
-    # ε₁ squared: its size is meant for the root.
-    update = variance.clamp_(min=eps1 * eps1).rsqrt_()
-    update = update * grad if update.requires_grad else update.mul_(grad)
-    add_(param, update, -alpha / _larger(_root_mean_square(update, h) / h.d, 1.0))
+    update = inverse_root * grad if inverse_root.requires_grad else inverse_root.mul_(grad)
+    add_(param, update, settled(-alpha / _larger(_root_mean_square(update, h) / h.d, 1.0)))
 
 
-def _mean_square(grad: Tensor, dim: int) -> Tensor:
-    """The mean of g² along a dimension, without a copy of g's size."""
-    norm: Tensor = torch.linalg.vector_norm(grad, dim=dim, keepdim=True)
-    return norm.square().div_(grad.size(dim))
+def _eps1(h: AdafactorScalars, flags: AdafactorFlags) -> Scalar:
+    return torch.finfo(getattr(torch, flags.eps_of)).eps if flags.eps_of else h.eps1
 
 
 def _root_mean_square(x: Tensor, h: AdafactorScalars) -> Scalar:
     """A number where the host holds ``x`` and all else, as in torch; otherwise a 0-d tensor that nobody waits for."""
-    norm: Tensor = torch.linalg.vector_norm(x.detach())
-    on_host = not isinstance(h.rho, Tensor) and x.device.type == "cpu"
+    total = norm(x.detach())
     count: float = x.numel() ** 0.5
-    return norm.item() / count if on_host else norm / count
+    on_host = not isinstance(h.rho, Tensor) and x.device.type == "cpu"
+    return total.item() / count if on_host else total / count
 
 
 def _larger(x: Scalar, least: Scalar) -> Scalar:
@@ -240,13 +242,13 @@ class Adafactor(Optimizer):
         """The choices that change the code, but for the dtype's ε."""
         weight_decay = group["weight_decay"]
         return AdafactorFlags(
-            decay=_decoupled(group) and (isinstance(weight_decay, Tensor) or weight_decay != 0), dtype_eps=0.0
+            decay=_decoupled(group) and (isinstance(weight_decay, Tensor) or weight_decay != 0), eps_of=""
         )
 
     def param_variant(self, variant: Variant, group: dict[str, Any], param: Tensor) -> Variant:
         """Matrices are factored, and the default ε₁ is that of the parameter's dtype."""
-        eps = torch.finfo(param.dtype).eps if group["eps"][0] is None else 0.0
-        flags = AdafactorFlags(*variant.flags)._replace(dtype_eps=eps)
+        eps_of = str(param.dtype).removeprefix("torch.") if group["eps"][0] is None else ""
+        flags = AdafactorFlags(*variant.flags)._replace(eps_of=eps_of)
         return variant._replace(rule=MATRIX if param.dim() > 1 else VECTOR, flags=flags)
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:

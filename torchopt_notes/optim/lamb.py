@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_, add_number, addcmul_, lerp_
+from ..engine.arithmetic import add_, add_number, addcmul_, lerp_, norm
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
@@ -51,11 +51,11 @@ def lamb(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: LAMBScalars, f
     if flags.decay:
         update = update + param * h.weight_decay
     if flags.adapt:
-        weight_norm = torch.linalg.vector_norm(param)
+        weight_norm = norm(param)
         if flags.clamp:
             limit = torch.as_tensor(h.clamp_value, dtype=param.dtype, device=param.device)
             weight_norm = torch.minimum(weight_norm, limit)
-        ratio = trust_ratio(weight_norm, torch.linalg.vector_norm(update))
+        ratio = trust_ratio(weight_norm, norm(update))
         update = update * (ratio.clamp(max=1.0) if flags.trust_clip else ratio)
     add_(param, update, -h.lr)
 

@@ -121,7 +121,7 @@ class NAdam(Optimizer):
         >>> w.square().sum().backward()
         >>> opt.step()
         >>> round(w.item(), 4)
-        0.8943
+        0.8944
 
     Source: Dozat 2016, "Incorporating Nesterov Momentum into Adam".
     """

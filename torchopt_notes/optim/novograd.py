@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_
+from ..engine.arithmetic import add_, norm, settled
 from ..engine.layout import compute_dtype
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
@@ -38,8 +38,8 @@ class NovoGradFlags(NamedTuple):
 def novograd(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: NovoGradScalars, flags: NovoGradFlags) -> None:
     """Algorithm 1 of Ginsburg et al.: v ← β₂v + (1 - β₂)‖g‖²; m ← β₁m + g / (√v + ε) + λw; w ← w - lr·m."""
     exp_avg, exp_avg_sq = state
-    exp_avg_sq.mul_(h.beta2).add_(torch.linalg.vector_norm(grad).square() * h.weight2)
-    scaled = grad / (exp_avg_sq.sqrt() + h.eps)
+    exp_avg_sq.mul_(h.beta2).add_(norm(grad).square() * h.weight2)
+    scaled = grad / settled(exp_avg_sq.sqrt() + h.eps)
     if flags.decay:
         scaled = scaled + param * h.weight_decay
     add_(exp_avg.mul_(h.beta1), scaled, h.grad_weight)
@@ -51,7 +51,7 @@ def novograd_scalars(
 ) -> NovoGradScalars:
     """The running norm starts as the first gradient's. ``averaged`` is 1 to weigh gradients with 1 - β₁, or 0."""
     first = step == 1
-    kept: Scalar = beta2 * ~first if isinstance(first, Tensor) else (0.0 if first else beta2)
+    kept: Scalar = beta2 * (~first).double() if isinstance(first, Tensor) else (0.0 if first else beta2)
     return NovoGradScalars(lr, beta1, 1 - averaged * beta1, kept, 1 - kept, eps, weight_decay)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_number, addcmul_, lerp_
+from ..engine.arithmetic import add_number, addcmul_, lerp_, mean, settled
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar
@@ -42,8 +42,8 @@ def stable_adamw(
     lerp_(exp_avg, grad, h.weight1)
     addcmul_(exp_avg_sq.mul_(h.beta2), grad, grad, h.weight2)
     # A NaN must pass, as it does in the kernels: clamp keeps it.
-    rms = (grad.square() / exp_avg_sq.clamp(min=h.eps_sq)).mean().sqrt()
-    lr = h.lr / rms.clamp(min=1.0)
+    rms = mean(grad.square() / exp_avg_sq.clamp(min=h.eps_sq)).sqrt()
+    lr = settled(h.lr / rms.clamp(min=1.0))
     if flags.decay:
         param.mul_(1 - lr * h.weight_decay)
     param.sub_(exp_avg * lr / add_number(exp_avg_sq.sqrt(), h.eps))

@@ -52,7 +52,8 @@ class Case:
             LaProp's quotient has two more and changes by 0.9 at least; ADOPT's, when clipped, does not change at all,
             but has only 4.3 (limit, difference, weight, product).
             Where norms of the whole tensor scale the step, 4: two norms and their quotient (squares, sums, roots,
-            division) add two units, which no input's rounding explains.
+            division) add two units, which no input's rounding explains. Adafactor's 6 are these and two for the
+            separate roots of rows and columns.
             For Adadelta's mean of squared steps, 14: a first step has the same size for all large gradients, so no
             input's rounding counts, and the unit is one spacing of the result, or a half one of its factors. A step's
             roundings (ε, two roots, squares, their sum, division, product) come to 6 half spacings, its square's to 12,
@@ -164,13 +165,13 @@ CASES: tuple[Case, ...] = (
     Case("stable-adamw", StableAdamW, {}, units=4),
     Case("stable-adamw-coupled", StableAdamW, {"decoupled_weight_decay": False, "maximize": True}, units=4),
     Case("stable-adamw-uncorrected", StableAdamW, {"bias_correction": False}, units=4),
-    Case("adafactor", Adafactor, {}, torch.optim.Adafactor, units=4, shapes=NOT_EMPTY),
+    Case("adafactor", Adafactor, {}, torch.optim.Adafactor, units=6, shapes=NOT_EMPTY),
     Case(
         "adafactor-decay",
         Adafactor,
         {"weight_decay": 0.1, "maximize": True, "eps": (1e-7, 1e-3)},
         torch.optim.Adafactor,
-        units=4,
+        units=6,
         shapes=NOT_EMPTY,
     ),
     Case(
@@ -178,13 +179,13 @@ CASES: tuple[Case, ...] = (
         Adafactor,
         {"eps": (1e-3, 1e-2), "d": 2.0, "lr": 0.5},
         torch.optim.Adafactor,
-        units=4,
+        units=6,
         shapes=NOT_EMPTY,
     ),
     Case(
         "adafactor-coupled",
         Adafactor,
         {"weight_decay": 0.1, "decoupled_weight_decay": False, "eps": (1e-7, 1e-3)},
-        units=4,
+        units=6,
     ),
 )
