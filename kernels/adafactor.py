@@ -3,24 +3,30 @@
 import triton
 import triton.language as tl
 
-from .arithmetic import divide, square_root
-
-
-EPS: tl.constexpr = {"": 0.0, "float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+from .arithmetic import inverse, square_root
 
 
 @triton.jit
 def least(scalars, FLAGS: tl.constexpr):
-    """ε₁, or the machine epsilon of the dtype that is named in its place; the other one is zero."""
-    DTYPE_EPS: tl.constexpr = EPS[FLAGS[1]]
-    return scalars[3] + DTYPE_EPS
+    """ε₁, or the machine epsilon of the dtype that is named in its place. The other one is zero."""
+    # Not the constant alone: with it folded into what follows, the registers do not suffice on some targets.
+    if FLAGS[1] == "float16":
+        return scalars[3] + 2.0**-10
+    elif FLAGS[1] == "bfloat16":
+        return scalars[3] + 2.0**-7
+    elif FLAGS[1] == "float32":
+        return scalars[3] + 2.0**-23
+    elif FLAGS[1] == "float64":
+        return scalars[3] + 2.0**-52
+    else:
+        return scalars[3]
 
 
 @triton.jit
 def direction(grad, variance, scalars, FLAGS: tl.constexpr):
     """u = g / √max(v, ε₁²)."""
     eps1 = least(scalars, FLAGS)
-    return divide(grad, square_root(tl.maximum(variance, eps1 * eps1, propagate_nan=tl.PropagateNan.ALL)))
+    return grad * inverse(square_root(tl.maximum(variance, eps1 * eps1, propagate_nan=tl.PropagateNan.ALL)))
 
 
 @triton.jit
@@ -51,11 +57,11 @@ def finish(sums, numel, state, scalars, FLAGS: tl.constexpr):
     rho = scalars[1]
     eps2 = scalars[4]
     d = scalars[5]
-    count = tl.maximum(numel, 1.0)
-    weight_rms = tl.sqrt(sums[0] / count)
+    share = 1 / tl.maximum(numel, 1.0)
+    weight_rms = tl.sqrt(sums[0] * share)
+    update_rms = tl.sqrt(sums[1] * share)
     alpha = tl.where(weight_rms > eps2, weight_rms, eps2) * rho
-    update_rms = tl.sqrt(sums[1] / count) / d
-    return (alpha / tl.where(update_rms > 1.0, update_rms, 1.0),), ()
+    return (alpha * d / tl.where(update_rms > d, update_rms, d),), ()
 
 
 @triton.jit

@@ -18,6 +18,15 @@ def divide(x, y):
 
 
 @triton.jit
+def inverse(y):
+    """1 / y, correctly rounded."""
+    if y.dtype == tl.float64:
+        return 1.0 / y
+    else:
+        return tl.div_rn(1.0, y)
+
+
+@triton.jit
 def square_root(x):
     """√x, correctly rounded. fp64's always is."""
     if x.dtype == tl.float64:

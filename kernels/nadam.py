@@ -13,8 +13,7 @@ def update(param, grad, state, scalars, FLAGS: tl.constexpr):
     exp_avg = state[0] + weight1 * (grad - state[0])
     exp_avg_sq = beta2 * state[1] + weight2 * grad * grad
     denom = square_root(divide(exp_avg_sq, bias_correction2)) + eps
-    param -= divide(grad_size * grad, denom)
-    param -= divide(average_size * exp_avg, denom)
+    param -= divide(grad_size * grad + average_size * exp_avg, denom)
     return param, (exp_avg, exp_avg_sq)
 
 

@@ -3,8 +3,6 @@
 import triton
 import triton.language as tl
 
-from .arithmetic import divide
-
 
 @triton.jit
 def measure(param, grad, state, scalars, FLAGS: tl.constexpr):
@@ -14,9 +12,9 @@ def measure(param, grad, state, scalars, FLAGS: tl.constexpr):
 
 @triton.jit
 def finish(sums, numel, state, scalars, FLAGS: tl.constexpr):
-    """v ← β₂v + (1 - β₂)‖g‖²; the update divides by √v + ε."""
+    """v ← β₂v + (1 - β₂)‖g‖²; the update multiplies with 1 / (√v + ε)."""
     exp_avg_sq = scalars[3] * state[0] + scalars[4] * sums[0]
-    return (tl.sqrt(exp_avg_sq) + scalars[5],), (exp_avg_sq,)
+    return (1 / (tl.sqrt(exp_avg_sq) + scalars[5]),), (exp_avg_sq,)
 
 
 @triton.jit
@@ -24,9 +22,9 @@ def update(param, grad, state, scalars, FLAGS: tl.constexpr):
     """m ← β₁m + g / (√v + ε) + λw; w ← w - lr·m."""
     lr, beta1, grad_weight = scalars[0:3]
     weight_decay = scalars[6]
-    denom = scalars[7]
+    scale = scalars[7]
     DECAY: tl.constexpr = FLAGS[0]
-    scaled = divide(grad, denom)
+    scaled = scale * grad
     if DECAY:
         scaled += weight_decay * param
     exp_avg = beta1 * state[0] + grad_weight * scaled

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import torchopt_notes
 
@@ -57,20 +56,6 @@ def test_the_readme_example_runs():
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
-
-
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
-def test_signatures_are_torchs_plus_backend(name):
-    import inspect
-
-    ours = inspect.signature(getattr(torchopt_notes, name)).parameters
-    theirs = inspect.signature(getattr(torch.optim, name)).parameters
-    assert [n for n in ours if n != "backend"] == list(theirs)
-    for key, parameter in theirs.items():
-        assert (ours[key].default, ours[key].kind) == (parameter.default, parameter.kind)
-    param = torch.nn.Parameter(torch.ones(1))
-    ours_defaults = getattr(torchopt_notes, name)([param]).defaults
-    assert ours_defaults == getattr(torch.optim, name)([param]).defaults
 
 
 @pytest.mark.parametrize("page", ["parity.md"])

@@ -38,12 +38,19 @@ def assert_close(actual, expected):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.complex64]
+# Every rule is compiled once for each of them, so the quick tests keep to the two that are used most.
+QUICK = [torch.float32, torch.bfloat16]
+FULL = [torch.float16, torch.float64, torch.complex64]
 
 
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [pytest.param(c, d, id=f"{c.name}-{d}") for c in CASES for d in DTYPES if c.takes(d)],
+    [
+        pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=[] if dtype in QUICK else pytest.mark.full)
+        for case in CASES
+        for dtype in (*QUICK, *FULL)
+        if case.takes(dtype)
+    ],
 )
 def test_parity_with_the_reference(case, dtype, backend):
     """Within its units in every step, while the learning rate changes at each."""

@@ -31,11 +31,18 @@ def launches(monkeypatch):
     return recorded
 
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+QUICK = [torch.float32, torch.bfloat16]
+FULL = [torch.float16, torch.float64]
 
 
 @pytest.mark.parametrize(
-    ("case", "dtype"), [pytest.param(c, d, id=f"{c.name}-{d}") for c in CASES for d in DTYPES if c.takes(d)]
+    ("case", "dtype"),
+    [
+        pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=[] if dtype in QUICK else pytest.mark.full)
+        for case in CASES
+        for dtype in (*QUICK, *FULL)
+        if case.takes(dtype)
+    ],
 )
 def test_awkward_sizes(case, dtype):
     assert_parity(

@@ -14,7 +14,6 @@ from .buckets import Kind
 from .launch import (
     FINISH_BLOCK,
     FOLD_BLOCK,
-    NUM_WARPS,
     TILE_COLUMNS,
     TILE_ROWS,
     factor_constants,
@@ -77,7 +76,6 @@ class Factors:
             tile_index=self._tile_index,
             partials=self._partials,
             n_tensors=len(self._shapes),
-            num_warps=NUM_WARPS,
             **factor_constants(kind.variant, (kind.dtype, kind.grad_dtype)),
         )
         launch(
@@ -90,7 +88,6 @@ class Factors:
             partials=self._partials,
             factors=self.values,
             n_tensors=len(self._shapes),
-            num_warps=NUM_WARPS,
             **fold_constants(kind.variant, (kind.dtype, *kind.state_dtypes)),
         )
         launch(
@@ -98,7 +95,6 @@ class Factors:
             len(self._matrices),
             matrices=self._matrices,
             factors=self.values,
-            num_warps=NUM_WARPS,
             BLOCK=FINISH_BLOCK,
         )
 

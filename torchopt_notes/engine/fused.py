@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..kernels import skeleton
 from .buckets import Bucket, States
-from .launch import NUM_WARPS, launch, update_constants
+from .launch import launch, update_constants
 from .launch_table import LaunchTable
 from .layerwise import LayerwiseLaunches
 from .layout import dense_copy, is_dense, real_numel, same_layout
@@ -108,7 +108,6 @@ class FusedRunner:
                 rows=rows.rows,
                 tensor_row=rows.tensor_row,
                 n_tensors=len(self.bucket.params),
-                num_warps=NUM_WARPS,
                 **update_constants(kind.variant, dtypes, aligned=aligned),
             )
 

@@ -25,6 +25,11 @@ TRITON_DTYPES = {
 }
 DECAYS = {"none": skeleton.NO_DECAY, "coupled": skeleton.COUPLED, "decoupled": skeleton.DECOUPLED}
 NUM_WARPS = 4
+ON_CUDA = {"num_warps": NUM_WARPS, "maxnreg": 255}
+"""How kernels are compiled. All registers are allowed by name: left to itself, the assembler keeps to a round number of
+them for the sake of occupancy, and spills one or two in kernels that move memory and wait for it anyway."""
+
+ON_HIP = {"num_warps": NUM_WARPS}
 REFRESH_BLOCK = 128
 FINISH_BLOCK = 1024
 FOLD_BLOCK = 128
@@ -34,7 +39,7 @@ TILE_ROWS, TILE_COLUMNS = 32, 128
 
 def launch(kernel: Any, programs: int, **arguments: Any) -> None:
     """Starts ``kernel`` on the current stream of the current device. The one place where kernels are launched."""
-    kernel[(programs,)](**arguments)
+    kernel[(programs,)](**arguments, **(ON_CUDA if torch.version.hip is None else ON_HIP))
 
 
 def rule_kernel(rule: Rule) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..kernels import layerwise
 from .buckets import Kind
 from .factored import Factors
-from .launch import NUM_WARPS, apply_constants, finish_constants, launch, measure_constants
+from .launch import apply_constants, finish_constants, launch, measure_constants
 from .launch_table import LaunchTable, upload
 from .layout import compute_dtype
 from .rows import DeviceRows, HostRows
@@ -67,7 +67,6 @@ class LayerwiseLaunches:
                 partials=self._partials,
                 first_partial=first,
                 n_partials=self._partials.shape[1],
-                num_warps=NUM_WARPS,
                 **measure_constants(variant, self.shaped, early=self.early, aligned=aligned),
             )
             first += chunks.programs
@@ -79,7 +78,6 @@ class LayerwiseLaunches:
             partials=self._partials,
             numbers=self.numbers,
             n_partials=self._partials.shape[1],
-            num_warps=NUM_WARPS,
             **finish_constants(variant, self.scalar_states),
         )
         for aligned, chunks in self.table.maps:
@@ -91,7 +89,6 @@ class LayerwiseLaunches:
                 chunk_tensor=chunks.tensor,
                 chunk_index=chunks.index,
                 numbers=self.numbers,
-                num_warps=NUM_WARPS,
                 **apply_constants(variant, self.shaped, early=self.early, aligned=aligned),
             )
 

@@ -23,7 +23,7 @@ class AdaBeliefScalars(NamedTuple):
     weight1: Scalar
     beta2: Scalar
     weight2: Scalar
-    bias_correction2: Scalar
+    correction2: Scalar
     eps: Scalar
 
 
@@ -35,7 +35,7 @@ def adabelief(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: AdaBelief
     del grad  # a transformed gradient is ours, and the denominator can have its memory
     addcmul_(exp_avg_var.mul_(h.beta2), surprise, surprise, h.weight2).add_(h.eps)
     del surprise
-    denom = add_number(exp_avg_var.div(h.bias_correction2).sqrt(), h.eps)
+    denom = add_number((exp_avg_var * h.correction2).sqrt(), h.eps)
     addcdiv_(param, exp_avg, denom, -h.step_size)
 
 
@@ -48,7 +48,7 @@ def adabelief_scalars(
         weight1=1 - beta1,
         beta2=beta2,
         weight2=1 - beta2,
-        bias_correction2=1 - corrected * beta2**step,
+        correction2=1 / (1 - corrected * beta2**step),
         eps=eps,
     )
 

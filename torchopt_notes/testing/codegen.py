@@ -50,12 +50,13 @@ def compile_job(job: Job) -> Result:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from ..engine.launch import NUM_WARPS
+    from ..engine.launch import NUM_WARPS, ON_CUDA, ON_HIP
     from ..engine.launch_table import BLOCK
 
     wanted = source(job)
     arguments = ASTSource(fn=wanted.kernel, signature=wanted.signature, constexprs=wanted.indexed_constants)
-    compiled = compile(arguments, target=GPUTarget(*TARGETS[job.target]), options={"num_warps": NUM_WARPS})
+    options = ON_CUDA if job.target.startswith("sm_") else ON_HIP
+    compiled = compile(arguments, target=GPUTarget(*TARGETS[job.target]), options=options)
     # Bytes per element to 128-bit accesses per thread.
     per_thread = BLOCK // (NUM_WARPS * 32) / 16
     loads, stores = (None if size is None else int(size * per_thread) for size in (wanted.loads, wanted.stores))
