@@ -58,9 +58,13 @@ def norm(x: Tensor) -> Tensor:
     """The Euclidean norm, 0-d. Compiled code would add millions of fp32 numbers in a row, so it adds in fp64."""
     if torch.compiler.is_compiling():
         return x.double().square().sum().sqrt().to(x.dtype)
-    # Autograd keeps what is measured, and parameters change in place afterwards.
-    result: Tensor = torch.linalg.vector_norm(x.clone() if x.requires_grad else x)
+    result: Tensor = torch.linalg.vector_norm(_as_it_is(x))
     return result
+
+
+def scaled(param: Tensor, number: Scalar) -> Tensor:
+    """``param * number``, for a parameter that changes in place afterwards."""
+    return _as_it_is(param) * number
 
 
 def mean(x: Tensor) -> Tensor:
@@ -94,3 +98,8 @@ def _sum_down(x: Tensor) -> Tensor:
         return x.sum(-2, keepdim=True)
     blocks = x[..., :rows, :].reshape(*x.shape[:-2], -1, _ROWS, x.size(-1)).sum(-2).sum(-2, keepdim=True)
     return blocks + x[..., rows:, :].sum(-2, keepdim=True)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    """A copy, where autograd follows and keeps what must not change any more."""
+    return x.clone() if torch.is_grad_enabled() and x.requires_grad else x

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_, add_number, addcmul_, lerp_, norm
+from ..engine.arithmetic import add_, add_number, addcmul_, lerp_, norm, scaled
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
@@ -49,7 +49,7 @@ def lamb(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: LAMBScalars, f
     denom = add_number(exp_avg_sq.sqrt() * h.correction2_sqrt, h.eps)
     update = exp_avg * h.correction1 / denom
     if flags.decay:
-        update = update + param * h.weight_decay
+        update = update + scaled(param, h.weight_decay)
     if flags.adapt:
         weight_norm = norm(param)
         if flags.clamp:

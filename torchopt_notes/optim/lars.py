@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_, norm
+from ..engine.arithmetic import add_, norm, scaled
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
@@ -45,7 +45,7 @@ def lars(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: LARSScalars, f
         size = torch.where(grad_norm == 0, 0.0, grad_norm + weight_norm * h.weight_decay + h.eps)
         local_lr = trust_ratio(weight_norm * h.trust_coefficient, size) * h.lr
     if flags.decay:
-        grad = grad + param * h.weight_decay
+        grad = grad + scaled(param, h.weight_decay)
     step = grad * local_lr
     if flags.momentum:
         (buffer,) = state

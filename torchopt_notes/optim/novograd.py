@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_, norm, settled
+from ..engine.arithmetic import add_, norm, scaled, settled
 from ..engine.layout import compute_dtype
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
@@ -39,10 +39,10 @@ def novograd(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: NovoGradSc
     """Algorithm 1 of Ginsburg et al.: v ← β₂v + (1 - β₂)‖g‖²; m ← β₁m + g / (√v + ε) + λw; w ← w - lr·m."""
     exp_avg, exp_avg_sq = state
     exp_avg_sq.mul_(h.beta2).add_(norm(grad).square() * h.weight2)
-    scaled = grad * settled(1 / (exp_avg_sq.sqrt() + h.eps))
+    unit = grad * settled(1 / (exp_avg_sq.sqrt() + h.eps))
     if flags.decay:
-        scaled = scaled + param * h.weight_decay
-    add_(exp_avg.mul_(h.beta1), scaled, h.grad_weight)
+        unit = unit + scaled(param, h.weight_decay)
+    add_(exp_avg.mul_(h.beta1), unit, h.grad_weight)
     add_(param, exp_avg, -h.lr)
 
 
