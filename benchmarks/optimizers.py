@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.optimizers`` prints a row for each optimizer of the registry: the time of a step, the fewest
 bytes that it must read and write, and how many of these it moves per second, against ``torch.optim.AdamW(fused=True)``
-on a tensor of the same size, taking turns. ``--out FILE`` writes every figure as JSON.
+on a tensor of the same size, taking turns. ``--out FILE`` writes every figure as JSON, and the table beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,20 +98,15 @@ def measure(name: str, elements: int, rounds: int, fused: torch.optim.Optimizer)
     return row
 
 
-def show(results: dict[str, Any], console: Console) -> None:
-    """The table."""
-    machine = results["machine"]
-    table = Table(
-        title=f"One fp32 tensor of {results['elements']:,} on {machine['cpu']}, {machine['threads']} threads, "
-        f"torch {results['versions']['torch']}"
-    )
-    table.add_column("optimizer")
-    for title in ("ms", "bytes per element", "GB/s", "GB/s / fused AdamW's", "speed / torch's default"):
-        table.add_column(title, justify="right")
+TITLES = ("optimizer", "ms", "bytes per element", "GB/s", "GB/s / fused AdamW's", "speed / torch's default")
+
+
+def lines(results: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The table's rows, as text."""
     for row in results["rows"]:
         flags = ", ".join(f"{name}={value}" for name, value in row["arguments"].items())
         speed = row.get("speed against default")
-        table.add_row(
+        yield (
             row["optimizer"] + (f" ({flags})" if flags else ""),
             f"{row['seconds']['ours']['median'] * 1e3:.2f}",
             f"{row['bytes per element']:.0f}",
@@ -119,6 +114,31 @@ def show(results: dict[str, Any], console: Console) -> None:
             f"{row['bandwidth against fused AdamW']:.2f}",
             "–" if speed is None else f"{speed:.1f}x",
         )
+
+
+def caption(results: dict[str, Any]) -> str:
+    """What was measured, and where."""
+    machine = results["machine"]
+    return (
+        f"One fp32 tensor of {results['elements']:,} on {machine['cpu']}, {machine['threads']} threads, "
+        f"torch {results['versions']['torch']}"
+    )
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The table for a page."""
+    rows = [TITLES, ("---", *["---:"] * (len(TITLES) - 1)), *lines(results)]
+    return "\n".join([f"{caption(results)}.", "", *[f"| {' | '.join(row)} |" for row in rows]]) + "\n"
+
+
+def show(results: dict[str, Any], console: Console) -> None:
+    """The table."""
+    table = Table(title=caption(results))
+    table.add_column(TITLES[0])
+    for title in TITLES[1:]:
+        table.add_column(title, justify="right")
+    for line in lines(results):
+        table.add_row(*line)
     console.print(table)
     for name, reason in results["left out"].items():
         console.print(f"Left out: {name}, {reason}")
@@ -133,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rounds", type=int, default=41, help="timed steps per contestant (default: %(default)s)")
     parser.add_argument("--optimizers", nargs="+", choices=list(known), default=list(known), metavar="NAME")
-    parser.add_argument("--out", type=Path, help="write every figure to this JSON file")
+    parser.add_argument("--out", type=Path, help="write every figure to this JSON file, and the table beside it")
     chosen = parser.parse_args(arguments)
     holes = {name: hole(known[name], "compiled", FP32) for name in chosen.optimizers}
     elements = max(chosen.elements // COLUMNS, 1) * COLUMNS
@@ -148,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show(results, Console())
     if chosen.out is not None:
         chosen.out.write_text(json.dumps(results, indent=1) + "\n")
+        chosen.out.with_suffix(".md").write_text(markdown(results))
 
 
 if __name__ == "__main__":
