@@ -37,5 +37,5 @@ def square_root(x):
 
 @triton.jit
 def power(base, exponent):
-    """base ** exponent in fp64, for a base in [0, 1] and an exponent ≥ 1. A base of 0 gives exp(-inf) = 0."""
+    """base ** exponent in fp64, for a base in [0, 1] and an exponent > 0. A base of 0 gives exp(-inf) = 0."""
     return tl.exp(exponent * tl.log(base))

@@ -2,7 +2,7 @@
 
     factor     one program per tile of a matrix: sums of squares over the tile's rows and columns
     fold       one program per 128 rows or columns: add the tiles' sums, always in the same order, and renew the states
-    row_means  one program per matrix: the mean over its rows' numbers
+    mean_rows  one program per matrix: the mean over its rows' numbers
 
 The renewed numbers stay in compute precision beside the states, so that what follows does not see them rounded.
 """

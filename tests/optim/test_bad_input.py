@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchopt_notes import SGD, Adam, AdamW, Momentum
+from torchopt_notes import ASGD, LAMB, SGD, Adam, AdamW, Momentum, Rprop
 from torchopt_notes.engine import backends
 from torchopt_notes.engine.backends import interpreted
 
@@ -53,6 +53,10 @@ VALUES = [
         {"backend": "cuda"},
         "Adam: Invalid backend: 'cuda'; backend must be one of 'auto', 'eager', 'compiled', 'triton'",
     ),
+    (Rprop, {"etas": (0.5,)}, "Rprop: etas must be a pair of numbers"),
+    (Rprop, {"step_sizes": None}, "Rprop: step_sizes must be a pair of numbers"),
+    (ASGD, {"t0": NAN}, "ASGD: Invalid t0 value: nan"),
+    (LAMB, {"clamp_value": 0}, "LAMB: Invalid clamp_value: 0; clamp_value must be a finite number > 0"),
     (SGD, {"differentiable": True, "backend": "compiled"}, "differentiable=True needs backend='eager' or 'auto'"),
     (SGD, {"fused": True, "backend": "eager"}, "fused=True excludes backend='eager'"),
 ]
@@ -82,6 +86,11 @@ def test_a_value_in_a_group():
     with pytest.raises(ValueError, match="AdamW: Invalid learning rate: -1"):
         optimizer.add_param_group({"params": [weight()], "lr": -1})
     assert len(optimizer.param_groups) == 1
+
+
+def test_a_group_cannot_make_adamw_another_optimizer():
+    with pytest.raises(ValueError, match="AdamW: decoupled_weight_decay=False is Adam"):
+        AdamW([{"params": [weight()], "decoupled_weight_decay": False}])
 
 
 def test_unknown_keyword():

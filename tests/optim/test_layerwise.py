@@ -258,3 +258,18 @@ def test_other_layouts(rule, arguments, layout, moved, backend):
         assert param.stride() == start.stride()
         results.append([param.detach(), *optimizer.state[param].values()])
     close(*results)
+
+
+@pytest.mark.parametrize("optimizer_class", [LAMB, LARS, NovoGrad])
+def test_norms_of_many_numbers_are_exact(optimizer_class, backend):
+    """Two million equal numbers, one after the other in fp32, would be off by 1e-4 and more."""
+    if backend == "triton":
+        pytest.skip("too much for the interpreter; tests/kernels adds up many chunks")
+    value = torch.full((2_000_000,), 0.1)
+    weight = torch.nn.Parameter(value.clone())
+    weight.grad = value.clone()
+    arguments = {"trust_coefficient": 1.0} if optimizer_class is LARS else {"weight_decay": 0}
+    optimizer_class([weight], lr=0.5, backend=backend, **arguments).step()
+    # LAMB and LARS move by lr times the weights' size; NovoGrad by lr times the gradient over its norm.
+    moved = 0.5 / 2_000_000**0.5 if optimizer_class is NovoGrad else 0.05
+    torch.testing.assert_close(value - weight.detach(), torch.full_like(value, moved), rtol=2e-5, atol=2e-8)

@@ -18,6 +18,7 @@ from .buckets import Bucket, States
 from .compiler import CompiledUpdate, compiled_update
 from .eager import update
 from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, same_layout, state_shape
+from .rule import Scalar
 from .scalars import Row, exact, row
 from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
@@ -140,8 +141,14 @@ class CompiledRunner:
             numbers = row(optimizer, group, self.bucket.kind.variant, step, carried, read=False)
             for column, value in zip(states.carried, numbers.scalars, strict=False):
                 column[i].copy_(torch.as_tensor(value))
-            values = torch.stack([torch.as_tensor(v, dtype=self.dtype, device=device) for v in numbers.values()])
+            values = torch.stack([self._on_device(value, device) for value in numbers.values()])
             self._update(values, member.param, grads[i], states.of(i))
+
+    def _on_device(self, value: Scalar, device: torch.device) -> Tensor:
+        """A number there, without a copy from the host that would have to be waited for."""
+        if isinstance(value, Tensor):
+            return value.to(device, self.dtype)
+        return torch.full((), value, dtype=self.dtype, device=device)
 
     def _run_function(self, values: Tensor, *vectors: Tensor) -> None:
         assert self._function is not None, "fits compiles before anything is run"

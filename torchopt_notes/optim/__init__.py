@@ -1,1 +1,1 @@
-"""The optimizers, one file per family, from simple to complex: :mod:`.sgd`, :mod:`.adam`."""
+"""The optimizers: one file per family, each with its class, its docstring and its eager rule."""

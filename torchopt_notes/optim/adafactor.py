@@ -76,10 +76,11 @@ def _eps1(h: AdafactorScalars, flags: AdafactorFlags) -> Scalar:
 
 def _root_mean_square(x: Tensor, h: AdafactorScalars) -> Scalar:
     """A number where the host holds ``x`` and all else, as in torch; otherwise a 0-d tensor that nobody waits for."""
-    total = norm(x.detach())
     count: float = x.numel() ** 0.5
-    on_host = not isinstance(h.rho, Tensor) and x.device.type == "cpu"
-    return total.item() / count if on_host else total / count
+    if isinstance(h.rho, Tensor) or x.device.type != "cpu":
+        return norm(x.detach()) / count
+    total: Tensor = torch.linalg.vector_norm(x.detach())
+    return total.item() / count
 
 
 def _larger(x: Scalar, least: Scalar) -> Scalar:

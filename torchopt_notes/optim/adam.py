@@ -248,6 +248,13 @@ class AdamW(Adam):
             **options,
         )
 
+    @classmethod
+    def check_group(cls, group: dict[str, Any]) -> None:
+        """Raises when a hyperparameter of ``group`` is out of range, or its decay is to be coupled."""
+        super().check_group(group)
+        if not option(group, "decoupled_weight_decay"):
+            raise ValueError(f"{cls.__name__}: decoupled_weight_decay=False is Adam; use torchopt_notes.Adam")
+
     def fill_group(self, group: dict[str, Any]) -> None:
         """Adds the keys that checkpoints of older versions lack; AdamW's decay is decoupled whatever they say."""
         super().fill_group(group)

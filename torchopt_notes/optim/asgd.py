@@ -155,6 +155,7 @@ class ASGD(Optimizer):
         name = cls.__name__
         checks.non_negative(name, "lambd", group["lambd"], "Invalid lambd value")
         checks.finite(name, "alpha", group["alpha"])
+        checks.finite(name, "t0", group["t0"])
 
     def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""

@@ -53,8 +53,7 @@ def lamb(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: LAMBScalars, f
     if flags.adapt:
         weight_norm = norm(param)
         if flags.clamp:
-            limit = torch.as_tensor(h.clamp_value, dtype=param.dtype, device=param.device)
-            weight_norm = torch.minimum(weight_norm, limit)
+            weight_norm = weight_norm.clamp(max=h.clamp_value)
         ratio = trust_ratio(weight_norm, norm(update))
         update = update * (ratio.clamp(max=1.0) if flags.trust_clip else ratio)
     add_(param, update, -h.lr)
@@ -181,7 +180,7 @@ class LAMB(Optimizer):
         checks.betas(name, group["betas"])
         checks.non_negative(name, "eps", group["eps"], "Invalid epsilon value")
         if group["clamp_value"] is not None:
-            checks.non_negative(name, "clamp_value", group["clamp_value"], "Invalid clamp_value")
+            checks.positive(name, "clamp_value", group["clamp_value"], "Invalid clamp_value")
 
     def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""

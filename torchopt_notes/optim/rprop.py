@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 import torch
@@ -141,6 +142,10 @@ class Rprop(Optimizer):
         """Raises when a hyperparameter of ``group`` is out of range."""
         super().check_group(group)
         name = cls.__name__
+        for argument in ("etas", "step_sizes"):
+            values = group[argument]
+            if not (isinstance(values, Sequence) and len(values) == 2 and all(isinstance(v, Real) for v in values)):
+                raise ValueError(f"{name}: {argument} must be a pair of numbers, got {values!r}")
         eta_minus, eta_plus = group["etas"]
         if not 0 < eta_minus < 1 < eta_plus:
             raise ValueError(f"{name}: Invalid eta values: {eta_minus}, {eta_plus}; allowed are 0 < eta- < 1 < eta+")

@@ -19,7 +19,7 @@ from ..engine.rule import Rule, Scalar
 def sign(x: Tensor) -> Tensor:
     """-1, 0 or 1, and NaN for NaN: torch's own sign of NaN is 0, which would hide that training has broken down."""
     # Comparisons, because the compiler has no vector instructions for isnan().
-    return torch.where(x > 0, 1.0, torch.where(x < 0, -1.0, x))
+    return torch.where(x > 0, 1.0, torch.where(x < 0, -1.0, x.detach()))
 
 
 class LionScalars(NamedTuple):

@@ -26,14 +26,14 @@ DTYPES = {
 KERNELS = {
     "element": ("update",),
     "tensor": ("measure", "finish", "apply"),
-    "matrix": ("factor", "fold", "measure", "finish", "apply"),
+    "matrix": ("factor", "fold", "mean", "measure", "finish", "apply"),
 }
 
 
 @dataclass(frozen=True)
 class Job:
     """One kernel to compile: ``update`` or ``scalars``; a layer-wise rule's ``measure``, ``finish`` or ``apply``; those
-    that renew means over rows and columns, ``factor`` and ``fold``.
+    that renew means over rows and columns, ``factor``, ``fold`` and ``mean``.
     """
 
     rule: str
@@ -94,7 +94,7 @@ def source(job: Job) -> Source:
         return _scalars(job)
     if job.kernel == "finish":
         return _finish(job)
-    if job.kernel in ("factor", "fold"):
+    if job.kernel in ("factor", "fold", "mean"):
         return _factors(job)
     return _pass_over_chunks(job)
 
@@ -162,7 +162,7 @@ def _finish(job: Job) -> Source:
 
 
 def _factors(job: Job) -> Source:
-    from ..engine.launch import factor_constants, fold_constants
+    from ..engine.launch import FINISH_BLOCK, factor_constants, fold_constants
     from ..kernels import factored
 
     dtype, state = DTYPES[job.dtype]
@@ -171,6 +171,9 @@ def _factors(job: Job) -> Source:
         constants = factor_constants(job.variant, (dtype, dtype))
         tables = {"shapes": "*i64", "tile_tensor": "*i32", "tile_index": "*i32", "n_tensors": "i32"}
         return Source(factored.factor_bucket, common | tables | dict.fromkeys(constants, "constexpr"), constants)
+    if job.kernel == "mean":
+        signature = {"matrices": "*i64", "factors": _floats(job), "BLOCK": "constexpr"}
+        return Source(factored.mean_rows, signature, {"BLOCK": FINISH_BLOCK})
     constants = fold_constants(job.variant, (dtype, state, state))
     tables = {"vectors": "*i64", "chunk_vector": "*i32", "chunk_index": "*i32", "factors": _floats(job)}
     signature = common | tables | {"n_tensors": "i32"} | dict.fromkeys(constants, "constexpr")
