@@ -38,7 +38,11 @@ _serial = itertools.count()
 
 
 class CompiledUpdate:
-    """An in-place function of ``(row, param, grad, *state)``: all vectors, all but the row of the same length."""
+    """An in-place function of ``(row, param, grad, *state)``.
+
+    Parameter and gradient are vectors of one length, and so are the states that are shaped like the parameter; a rule
+    that looks at rows and columns takes matrices instead.
+    """
 
     def __init__(self, function: types.FunctionType, options: dict[str, Any]) -> None:
         self._options = options

@@ -63,7 +63,7 @@ class Rule:
         scalars: ``(step, *carried, *hyper) -> NamedTuple``. Everything that depends on the hyperparameters and the step
             alone, worked out once per step in double precision, outside the rule. Takes floats or tensors alike.
         kernel: the module of :mod:`torchopt_notes.kernels` that spells both again in Triton, as ``update`` and
-            ``scalars``.
+            ``scalars``; a layer-wise rule's ``update`` comes with ``measure``, ``finish`` and perhaps ``advance``.
         complex_native: whether the reference runs on complex tensors as they are (a linear rule may, and torch does
             so for SGD). Otherwise it gets them as pairs of reals.
         real_transform: whether the gradient transform runs on pairs of reals too: torch rounds a coupled decay of

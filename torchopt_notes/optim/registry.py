@@ -5,11 +5,9 @@ Nothing is listed here: the names are those of the package's public classes, and
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -68,6 +66,8 @@ def create_optimizer(name: str, params_or_model: ParamsT | torch.nn.Module, **kw
     """
     known = _entries()
     if (entry := known.get(_plain(name))) is None:
+        import difflib  # here and below: not at the price of every import of the package
+
         near = difflib.get_close_matches(_plain(name), known, n=3)
         suggestion = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise ValueError(f"unknown optimizer {name!r}; {suggestion}torchopt_notes.list_optimizers() lists all of them")
@@ -103,6 +103,8 @@ def list_optimizers(pattern: str = "*", with_description: bool = False) -> list[
         >>> list_optimizers("sgd", with_description=True)
         [('sgd', "Stochastic gradient descent, with momentum, dampening and Nesterov's look-ahead.")]
     """
+    from fnmatch import fnmatchcase
+
     found = {name: cls for name, cls in optimizers().items() if fnmatchcase(name, _plain(pattern))}
     if with_description:
         return [(name, description(cls)) for name, cls in found.items()]
