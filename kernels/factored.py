@@ -10,7 +10,7 @@ The renewed numbers stay in compute precision beside the states, so that what fo
 import triton
 import triton.language as tl
 
-from .skeleton import load_row, store_rounded, tensor_address, transform
+from .skeleton import N_TRANSFORM, before_rule, live, load_row, load_signal, store_rounded, tensor_address
 
 
 @triton.jit(do_not_specialize=["n_tensors"])
@@ -21,13 +21,15 @@ def factor_bucket(
     tile_index,
     rows,
     tensor_row,
+    signal,
+    units,
+    unit_layout,
     partials,
     n_tensors,
     DTYPE: tl.constexpr,
     COMPUTE: tl.constexpr,
     ROW_LENGTH: tl.constexpr,
-    MAXIMIZE: tl.constexpr,
-    DECAY: tl.constexpr,
+    TRANSFORM: tl.constexpr,
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
 ):
@@ -35,6 +37,7 @@ def factor_bucket(
 
     Args:
         addresses: int64 [slots, n_tensors]; parameters and gradients are the first two slots.
+        signal, units, unit_layout, TRANSFORM: as for ``skeleton.update_bucket``.
         shapes: int64 [n_tensors, 5]; matrices, rows and columns of each tensor, and where its sums over rows and over
             columns lie in ``partials``.
         tile_tensor, tile_index: int32 [programs]; the tensor a program serves, and which of its tiles.
@@ -55,11 +58,14 @@ def factor_bucket(
     o_rows = tile_row * TILE_ROWS + tl.arange(0, TILE_ROWS)
     o_columns = tile_column * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)
     m_tile = (o_rows[:, None] < height) & (o_columns[None, :] < width)
-    o_tile = (matrix * height + o_rows[:, None]) * width + o_columns[None, :]
+    start = (matrix * height + tile_row * TILE_ROWS) * width
+    o_local = tl.arange(0, TILE_ROWS)[:, None] * width + o_columns[None, :]
+    o_tile = start + o_local
     b_param = tl.load(tensor_address(addresses, 0, n_tensors, t, DTYPE[0], False) + o_tile, mask=m_tile, other=0.0)
     b_grad = tl.load(tensor_address(addresses, 1, n_tensors, t, DTYPE[1], False) + o_tile, mask=m_tile, other=0.0)
-    decay = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, 1)[0]
-    _, b_grad = transform(b_param.to(COMPUTE), b_grad.to(COMPUTE), decay, MAXIMIZE, DECAY)
+    numbers = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, N_TRANSFORM)
+    signals = load_signal(signal, units, unit_layout, t, start, o_local, m_tile, COMPUTE, TRANSFORM)
+    _, b_grad = before_rule(b_param.to(COMPUTE), b_grad.to(COMPUTE), numbers, signals, TRANSFORM)
     b_squares = b_grad * b_grad
     p_rows = partials + tl.load(p_shape + 3) + (tile_column * n_matrices + matrix) * height + o_rows
     tl.store(p_rows, tl.sum(b_squares, axis=1), mask=o_rows < height)
@@ -75,12 +81,14 @@ def fold_bucket(
     chunk_index,
     rows,
     tensor_row,
+    signal,
     partials,
     factors,
     n_tensors,
     STATE_DTYPES: tl.constexpr,
     COMPUTE: tl.constexpr,
     ROW_LENGTH: tl.constexpr,
+    TRANSFORM: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Renews the means over rows and over columns: r ← r + weight·(mean - r). The weight is the rule's first scalar.
@@ -98,14 +106,14 @@ def fold_bucket(
     length = tl.load(p_vector)
     tiles = tl.load(p_vector + 1)
     divisor = tl.load(p_vector + 2)
-    m_chunk = o_chunk < length
+    m_chunk = o_chunk < live(length, signal, TRANSFORM)
     p_partials = partials + tl.load(p_vector + 3) + o_chunk
     b_sum = tl.zeros([BLOCK], tl.float64)
     for tile in range(tiles):
         b_sum += tl.load(p_partials + tile * length, mask=m_chunk, other=0.0).to(tl.float64)
     b_mean = (b_sum / tl.maximum(divisor, 1).to(tl.float64)).to(COMPUTE)
     t = v % n_tensors
-    weight = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, 2)[1]
+    weight = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, N_TRANSFORM + 1)[N_TRANSFORM]
     p_factors = factors + tl.load(p_vector + 4) + o_chunk
     if v < n_tensors:
         p_state = tensor_address(addresses, 2, n_tensors, t, STATE_DTYPES[0], False) + o_chunk
@@ -139,7 +147,7 @@ def mean_rows(matrices, factors, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def load_factors(factors, layout, t, start, o_chunk, m_chunk, MASKED: tl.constexpr):
+def load_factors(factors, layout, t, start, o_chunk, m_chunk):
     """For each element of a chunk: its row's number, its column's, and the mean of its matrix's rows.
 
     Args:
@@ -158,11 +166,8 @@ def load_factors(factors, layout, t, start, o_chunk, m_chunk, MASKED: tl.constex
     p_row = factors + tl.load(p_layout + 2) + first_row + o_rows
     p_column = factors + tl.load(p_layout + 3) + o_matrices * width + o_elements % width.to(tl.int32)
     p_mean = factors + tl.load(p_layout + 4) + o_matrices
-    if MASKED:
-        return (
-            tl.load(p_row, mask=m_chunk, other=1.0),
-            tl.load(p_column, mask=m_chunk, other=1.0),
-            tl.load(p_mean, mask=m_chunk, other=1.0),
-        )
-    else:
-        return tl.load(p_row), tl.load(p_column), tl.load(p_mean)
+    return (
+        tl.load(p_row, mask=m_chunk, other=1.0),
+        tl.load(p_column, mask=m_chunk, other=1.0),
+        tl.load(p_mean, mask=m_chunk, other=1.0),
+    )

@@ -11,7 +11,18 @@ import triton
 import triton.language as tl
 
 from .factored import load_factors
-from .skeleton import chunk_addresses, load_chunk, load_row, store_rounded, tensor_address, transform
+from .skeleton import (
+    N_TRANSFORM,
+    after_rule,
+    before_rule,
+    chunk_addresses,
+    live,
+    load_chunk,
+    load_row,
+    load_signal,
+    store_rounded,
+    tensor_address,
+)
 
 
 @triton.jit
@@ -23,41 +34,34 @@ def keep(param, grad, state, scalars, FLAGS: tl.constexpr):
 @triton.jit
 def measure_chunk(
     p_tensors,
-    factors,
-    layout,
-    t,
-    start,
+    p_partial,
+    n_partials,
     o_chunk,
     m_chunk,
     row,
+    signals,
+    b_factors,
     ADVANCE: tl.constexpr,
     MEASURE: tl.constexpr,
     FLAGS: tl.constexpr,
     COMPUTE: tl.constexpr,
-    MAXIMIZE: tl.constexpr,
-    DECAY: tl.constexpr,
+    TRANSFORM: tl.constexpr,
     EARLY: tl.constexpr,
-    FACTORED: tl.constexpr,
     MASKED: tl.constexpr,
 ):
     """One chunk: load, transform, advance, measure. A masked element loads zeros, which must measure as zero."""
     b_tensors = load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE, MASKED)
-    b_param, b_grad = transform(b_tensors[0], b_tensors[1], row[0], MAXIMIZE, DECAY)
-    b_state = b_tensors[2:]
-    if FACTORED:
-        b_state = load_factors(factors, layout, t, start, o_chunk, m_chunk, MASKED)
-    b_state = ADVANCE(b_param, b_grad, b_state, row[1:], FLAGS)
+    b_param, b_grad = before_rule(b_tensors[0], b_tensors[1], row, signals, TRANSFORM)
+    b_state = ADVANCE(b_param, b_grad, b_tensors[2:] + b_factors, row[N_TRANSFORM:], FLAGS)
     if EARLY:
         for i in tl.static_range(len(b_state)):
             store_rounded(p_tensors[2 + i] + o_chunk, b_state[i], m_chunk, MASKED)
-    b_sums = MEASURE(b_param, b_grad, b_state, row[1:], FLAGS)
-    sums = ()
+    b_sums = MEASURE(b_param, b_grad, b_state, row[N_TRANSFORM:], FLAGS)
     for i in tl.static_range(len(b_sums)):
         b_sum = b_sums[i]
         if MASKED:
             b_sum = tl.where(m_chunk, b_sum, 0.0)
-        sums = sums + (tl.sum(b_sum, axis=0),)
-    return sums
+        tl.store(p_partial + i * n_partials.to(tl.int64), tl.sum(b_sum, axis=0))
 
 
 @triton.jit(do_not_specialize=["n_tensors", "first_partial", "n_partials"])
@@ -68,6 +72,9 @@ def measure_bucket(
     chunk_index,
     rows,
     tensor_row,
+    signal,
+    units,
+    unit_layout,
     factors,
     layout,
     partials,
@@ -80,8 +87,7 @@ def measure_bucket(
     DTYPES: tl.constexpr,
     COMPUTE: tl.constexpr,
     ROW_LENGTH: tl.constexpr,
-    MAXIMIZE: tl.constexpr,
-    DECAY: tl.constexpr,
+    TRANSFORM: tl.constexpr,
     EARLY: tl.constexpr,
     FACTORED: tl.constexpr,
     ALIGNED: tl.constexpr,
@@ -90,7 +96,8 @@ def measure_bucket(
     """Measures every tensor of a bucket.
 
     Args:
-        addresses, numels, chunk_tensor, chunk_index, rows, tensor_row: as for ``skeleton.update_bucket``.
+        addresses, numels, chunk_tensor, chunk_index, rows, tensor_row, signal, units, unit_layout, TRANSFORM: as for
+            ``skeleton.update_bucket``.
         factors, layout: as for ``factored.load_factors``, if FACTORED: the states are then its numbers.
         partials: [sums, n_partials] in compute precision; each program writes its own column.
         first_partial: the column of program 0.
@@ -98,55 +105,24 @@ def measure_bucket(
     pid = tl.program_id(0)
     t = tl.load(chunk_tensor + pid)
     start = tl.load(chunk_index + pid).to(tl.int64) * BLOCK
-    numel = tl.load(numels + t)
+    numel = live(tl.load(numels + t), signal, TRANSFORM)
     row = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, ROW_LENGTH)
     p_tensors = chunk_addresses(addresses, n_tensors, t, start, DTYPES, ALIGNED)
     o_chunk = tl.arange(0, BLOCK)
+    m_chunk = o_chunk < numel - start
+    signals = load_signal(signal, units, unit_layout, t, start, o_chunk, m_chunk, COMPUTE, TRANSFORM)
+    b_factors = ()
+    if FACTORED:
+        b_factors = load_factors(factors, layout, t, start, o_chunk, m_chunk)
     p_partial = partials + first_partial + pid
+    # fmt: off
     if start + BLOCK <= numel:
-        sums = measure_chunk(
-            p_tensors,
-            factors,
-            layout,
-            t,
-            start,
-            o_chunk,
-            o_chunk < BLOCK,
-            row,
-            ADVANCE,
-            MEASURE,
-            FLAGS,
-            COMPUTE,
-            MAXIMIZE,
-            DECAY,
-            EARLY,
-            FACTORED,
-            False,
-        )
-        for i in tl.static_range(len(sums)):
-            tl.store(p_partial + i * n_partials.to(tl.int64), sums[i])
+        measure_chunk(p_tensors, p_partial, n_partials, o_chunk, m_chunk, row, signals, b_factors,
+                      ADVANCE, MEASURE, FLAGS, COMPUTE, TRANSFORM, EARLY, False)
     else:
-        sums = measure_chunk(
-            p_tensors,
-            factors,
-            layout,
-            t,
-            start,
-            o_chunk,
-            o_chunk < numel - start,
-            row,
-            ADVANCE,
-            MEASURE,
-            FLAGS,
-            COMPUTE,
-            MAXIMIZE,
-            DECAY,
-            EARLY,
-            FACTORED,
-            True,
-        )
-        for i in tl.static_range(len(sums)):
-            tl.store(p_partial + i * n_partials.to(tl.int64), sums[i])
+        measure_chunk(p_tensors, p_partial, n_partials, o_chunk, m_chunk, row, signals, b_factors,
+                      ADVANCE, MEASURE, FLAGS, COMPUTE, TRANSFORM, EARLY, True)
+    # fmt: on
 
 
 @triton.jit(do_not_specialize=["n_tensors", "n_partials"])
@@ -156,12 +132,14 @@ def finish_bucket(
     first_chunk,
     rows,
     tensor_row,
+    signal,
     partials,
     numbers,
     n_tensors,
     n_partials,
     FINISH: tl.constexpr,
     FLAGS: tl.constexpr,
+    TRANSFORM: tl.constexpr,
     SLOTS: tl.constexpr,
     SLOT_DTYPES: tl.constexpr,
     N_SUMS: tl.constexpr,
@@ -178,7 +156,7 @@ def finish_bucket(
         CHUNK: elements per chunk.
     """
     t = tl.program_id(0)
-    numel = tl.load(numels + t)
+    numel = live(tl.load(numels + t), signal, TRANSFORM)
     n_chunks = tl.cdiv(numel, CHUNK)
     p_first = partials + tl.load(first_chunk + t)
     o_chunk = tl.arange(0, BLOCK)
@@ -192,7 +170,7 @@ def finish_bucket(
         sums = sums + (tl.sum(b_sum, axis=0),)
     row = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, ROW_LENGTH)
     scalars = ()
-    for i in tl.static_range(1, ROW_LENGTH):
+    for i in tl.static_range(N_TRANSFORM, ROW_LENGTH):
         scalars = scalars + (row[i].to(tl.float64),)
     p_states = ()
     state = ()
@@ -204,39 +182,34 @@ def finish_bucket(
     for i in tl.static_range(len(found)):
         tl.store(numbers + t * len(found) + i, found[i])
     for i in tl.static_range(len(new_state)):
-        tl.store(p_states[i], new_state[i])
+        tl.store(p_states[i], new_state[i], mask=live(1, signal, TRANSFORM) > 0)
 
 
 @triton.jit
 def apply_chunk(
     p_tensors,
-    factors,
-    layout,
-    t,
-    start,
     o_chunk,
     m_chunk,
     row,
+    signals,
+    b_factors,
     numbers,
     ADVANCE: tl.constexpr,
     UPDATE: tl.constexpr,
     FLAGS: tl.constexpr,
     COMPUTE: tl.constexpr,
-    MAXIMIZE: tl.constexpr,
-    DECAY: tl.constexpr,
+    TRANSFORM: tl.constexpr,
     EARLY: tl.constexpr,
-    FACTORED: tl.constexpr,
     MASKED: tl.constexpr,
 ):
     """One chunk: load, transform, advance unless that has been done, update, store."""
     b_tensors = load_chunk(p_tensors, o_chunk, m_chunk, COMPUTE, MASKED)
-    b_param, b_grad = transform(b_tensors[0], b_tensors[1], row[0], MAXIMIZE, DECAY)
-    b_state = b_tensors[2:]
-    if FACTORED:
-        b_state = load_factors(factors, layout, t, start, o_chunk, m_chunk, MASKED)
+    b_param, b_grad = before_rule(b_tensors[0], b_tensors[1], row, signals, TRANSFORM)
+    b_state = b_tensors[2:] + b_factors
     if not EARLY:
-        b_state = ADVANCE(b_param, b_grad, b_state, row[1:], FLAGS)
-    b_param, b_state = UPDATE(b_param, b_grad, b_state, row[1:] + numbers, FLAGS)
+        b_state = ADVANCE(b_param, b_grad, b_state, row[N_TRANSFORM:], FLAGS)
+    b_param, b_state = UPDATE(b_param, b_grad, b_state, row[N_TRANSFORM:] + numbers, FLAGS)
+    b_param = after_rule(b_tensors[0], b_param, row, TRANSFORM)
     store_rounded(p_tensors[0] + o_chunk, b_param, m_chunk, MASKED)
     if not EARLY:
         for i in tl.static_range(len(b_state)):
@@ -251,6 +224,9 @@ def apply_bucket(
     chunk_index,
     rows,
     tensor_row,
+    signal,
+    units,
+    unit_layout,
     factors,
     layout,
     numbers,
@@ -262,8 +238,7 @@ def apply_bucket(
     COMPUTE: tl.constexpr,
     ROW_LENGTH: tl.constexpr,
     N_NUMBERS: tl.constexpr,
-    MAXIMIZE: tl.constexpr,
-    DECAY: tl.constexpr,
+    TRANSFORM: tl.constexpr,
     EARLY: tl.constexpr,
     FACTORED: tl.constexpr,
     ALIGNED: tl.constexpr,
@@ -273,50 +248,21 @@ def apply_bucket(
     pid = tl.program_id(0)
     t = tl.load(chunk_tensor + pid)
     start = tl.load(chunk_index + pid).to(tl.int64) * BLOCK
-    numel = tl.load(numels + t)
+    numel = live(tl.load(numels + t), signal, TRANSFORM)
     row = load_row(rows + tl.load(tensor_row + t) * ROW_LENGTH, ROW_LENGTH)
     found = load_row(numbers + t * N_NUMBERS, N_NUMBERS)
     p_tensors = chunk_addresses(addresses, n_tensors, t, start, DTYPES, ALIGNED)
     o_chunk = tl.arange(0, BLOCK)
+    m_chunk = o_chunk < numel - start
+    signals = load_signal(signal, units, unit_layout, t, start, o_chunk, m_chunk, COMPUTE, TRANSFORM)
+    b_factors = ()
+    if FACTORED:
+        b_factors = load_factors(factors, layout, t, start, o_chunk, m_chunk)
+    # fmt: off
     if start + BLOCK <= numel:
-        apply_chunk(
-            p_tensors,
-            factors,
-            layout,
-            t,
-            start,
-            o_chunk,
-            o_chunk < BLOCK,
-            row,
-            found,
-            ADVANCE,
-            UPDATE,
-            FLAGS,
-            COMPUTE,
-            MAXIMIZE,
-            DECAY,
-            EARLY,
-            FACTORED,
-            False,
-        )
+        apply_chunk(p_tensors, o_chunk, m_chunk, row, signals, b_factors, found,
+                    ADVANCE, UPDATE, FLAGS, COMPUTE, TRANSFORM, EARLY, False)
     else:
-        apply_chunk(
-            p_tensors,
-            factors,
-            layout,
-            t,
-            start,
-            o_chunk,
-            o_chunk < numel - start,
-            row,
-            found,
-            ADVANCE,
-            UPDATE,
-            FLAGS,
-            COMPUTE,
-            MAXIMIZE,
-            DECAY,
-            EARLY,
-            FACTORED,
-            True,
-        )
+        apply_chunk(p_tensors, o_chunk, m_chunk, row, signals, b_factors, found,
+                    ADVANCE, UPDATE, FLAGS, COMPUTE, TRANSFORM, EARLY, True)
+    # fmt: on

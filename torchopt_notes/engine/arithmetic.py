@@ -58,13 +58,13 @@ def norm(x: Tensor) -> Tensor:
     """The Euclidean norm, 0-d, summed in fp64: in fp32, a norm of 20 million numbers is off by 1e-3 of itself."""
     if torch.compiler.is_compiling():
         return x.double().square().sum().sqrt().to(x.dtype)
-    result: Tensor = torch.linalg.vector_norm(_as_it_is(x), dtype=torch.float64)
+    result: Tensor = torch.linalg.vector_norm(as_it_is(x), dtype=torch.float64)
     return result.to(x.dtype)
 
 
 def scaled(param: Tensor, number: Scalar) -> Tensor:
     """``param * number``, for a parameter that changes in place afterwards."""
-    return _as_it_is(param) * number
+    return as_it_is(param) * number
 
 
 def mean(x: Tensor) -> Tensor:
@@ -100,6 +100,6 @@ def _sum_down(x: Tensor) -> Tensor:
     return blocks + x[..., rows:, :].sum(-2, keepdim=True)
 
 
-def _as_it_is(x: Tensor) -> Tensor:
+def as_it_is(x: Tensor) -> Tensor:
     """A copy, where autograd follows and keeps what must not change any more."""
     return x.clone() if torch.is_grad_enabled() and x.requires_grad else x

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, repeat
 from operator import is_
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from .backends import COMPILE_FROM, Backend
 from .layout import span, state_shape
 from .rule import Variant
+from .transform import Signal
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -54,6 +55,8 @@ class States(NamedTuple):
 class Runner(Protocol):
     """What a backend makes of a bucket. It may cache what it likes, but keeps no tensor of its users alive."""
 
+    bucket: Bucket
+
     def fits(self, grads: list[Tensor], states: States) -> bool:
         """Whether the bucket still is what the runner was made for. Called for all buckets before any is run.
 
@@ -64,7 +67,10 @@ class Runner(Protocol):
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:
         """Gives back what states still use of the runner's memory, but for the parameters whose ids are ``kept``."""
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
+    def measure(self, grads: list[Tensor], states: States, order: float) -> Tensor:
+        """Partial sums over the gradients for their norm, fp64 [2, any number], as :func:`~.norms.power_sums`."""
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States, signal: Signal) -> None:
         """Updates parameters and states in place."""
 
 
@@ -164,6 +170,10 @@ class Bucket:
         )
 
 
+Work: TypeAlias = list[tuple[Runner, list[Tensor], States]]
+"""What each bucket's runner needs for a step: gradients and states."""
+
+
 class Plan:
     """Who runs what in a step. Built once, checked at every step, rebuilt when anything it rests on has changed.
 
@@ -174,6 +184,7 @@ class Plan:
 
     def __init__(self, optimizer: Optimizer, *, every: bool = False) -> None:
         self.params = list(_all_params(optimizer))
+        optimizer.decided_on_host = _on_host(optimizer, self.params)
         shared = _sharing_memory(self.params)
         self.variants = [optimizer.variant(group) for group in optimizer.param_groups]
         self.idle: list[Tensor] = []
@@ -192,7 +203,7 @@ class Plan:
         for bucket in self.buckets:
             _settle(bucket)
 
-    def gather(self, optimizer: Optimizer) -> list[tuple[Runner, list[Tensor], States]] | None:
+    def gather(self, optimizer: Optimizer) -> Work | None:
         """What each bucket's runner needs for this step, or None when the plan no longer fits the optimizer."""
         params = list(_all_params(optimizer))
         if len(params) != len(self.params) or not all(map(is_, params, self.params)):
@@ -223,6 +234,13 @@ class Plan:
 
 def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
     return chain.from_iterable(group["params"] for group in optimizer.param_groups)
+
+
+def _on_host(optimizer: Optimizer, params: list[Tensor]) -> bool:
+    """Whether the host may look at gradients before a step without waiting for a device."""
+    return all(param.device.type == "cpu" for param in params) and not any(
+        group.get("capturable") for group in optimizer.param_groups
+    )
 
 
 def _sharing_memory(params: list[Tensor]) -> set[int]:

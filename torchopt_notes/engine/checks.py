@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .layout import overlaps_itself
+from .options import option
 
 
 def _number(value: Any) -> float:
@@ -57,6 +58,25 @@ def in_range(
     if not (math.isfinite(number) and least <= number <= most):
         allowed = f">= {least:g}" if most == math.inf else f"<= {most:g}"
         raise ValueError(f"{name}: {torch_text}: {value}; {argument} must be a finite number {allowed}")
+
+
+def limit(name: str, argument: str, value: Any) -> None:
+    """A number > 0, or inf; a tensor of one element on a GPU is not read."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"{name}: Tensor {argument} must be 1-element, got shape {tuple(value.shape)}")
+        if value.device.type != "cpu":
+            return
+    if not _number(value) > 0:
+        raise ValueError(
+            f"{name}: Invalid {argument} value: {value}; {argument} must be a number > 0, inf, or None for no limit"
+        )
+
+
+def norm_type(name: str, value: Any) -> None:
+    """The p of a p-norm."""
+    if not _number(value) >= 1:
+        raise ValueError(f"{name}: Invalid grad_norm_type: {value}; grad_norm_type must be a number >= 1, or inf")
 
 
 def finite(name: str, argument: str, value: Any) -> None:
@@ -106,15 +126,53 @@ def exclusive_flags(name: str, group: dict[str, Any]) -> None:
         raise RuntimeError(f"{name}: `fused` and `foreach` cannot be `True` together; set one of them to False")
 
 
+def transform_options(name: str, group: dict[str, Any], *, decoupled: bool) -> None:
+    """The engine's options of a parameter group, and that they make sense together.
+
+    Args:
+        decoupled: whether the group's weight decay is.
+    """
+    for argument in ("max_grad_value", "adaptive_clip"):
+        if (value := option(group, argument)) is not None:
+            limit(name, argument, value)
+    positive(name, "adaptive_eps", option(group, "adaptive_eps"), "Invalid adaptive_eps value")
+    non_negative(name, "l1", option(group, "l1"), "Invalid l1 value")
+    for argument in ("cautious_weight_decay", "decouple_lr"):
+        if option(group, argument) and not decoupled:
+            raise ValueError(
+                f"{name}: {argument}=True is about decoupled decay; pass decoupled_weight_decay=True, or neither"
+            )
+    if option(group, "decouple_lr") and "reference_lr" not in group and _number(group["lr"]) == 0:
+        raise ValueError(
+            f"{name}: decouple_lr=True divides by the group's first lr, which is 0; construct the optimizer with the "
+            "lr that schedules are relative to"
+        )
+    for argument in ("max_norm", "max_grad_norm", "grad_norm_type", "skip_nonfinite", "backend"):
+        if argument in group:
+            raise ValueError(
+                f"{name}: {argument!r} concerns the whole optimizer; pass it to the constructor, not in a group"
+            )
+
+
 def supported(name: str, group: dict[str, Any], unsupported: Mapping[str, str]) -> None:
     """Nothing is asked for that has no meaning for the rule."""
-    for option, reason in unsupported.items():
-        if group.get(option):
-            raise ValueError(f"{name}: {option}={group[option]!r} has no meaning here: {reason}")
-        if option == "complex":
+    for argument, reason in unsupported.items():
+        if group.get(argument):
+            raise ValueError(f"{name}: {argument}={group[argument]!r} has no meaning here: {reason}")
+        if argument == "complex":
             entries = [entry[1] if isinstance(entry, tuple) else entry for entry in group["params"]]
             if any(isinstance(param, Tensor) and param.is_complex() for param in entries):
                 raise ValueError(f"{name} does not support complex parameters: {reason}")
+
+
+def orderless(name: str, group: dict[str, Any], params: Sequence[Any]) -> None:
+    """Nothing that compares numbers is asked for with complex parameters."""
+    for argument in ("max_grad_value", "l1", "cautious_weight_decay"):
+        if option(group, argument) and any(isinstance(param, Tensor) and param.is_complex() for param in params):
+            raise ValueError(
+                f"{name}: {argument} compares numbers, which complex ones do not allow; use max_grad_norm, "
+                "adaptive_clip or weight_decay, or a parameter group of their own for complex parameters"
+            )
 
 
 def parameters(name: str, params: Sequence[Any], others: Sequence[Tensor], *, differentiable: bool) -> None:

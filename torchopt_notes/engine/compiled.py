@@ -15,13 +15,15 @@ from torch import Tensor
 
 from .backends import toolchain_is_broken
 from .buckets import Bucket, States
-from .compiler import CompiledUpdate, compiled_update
-from .eager import update
+from .compiler import CompiledFunction, compiled_sums, compiled_update
+from .eager import advance, carry, update
 from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, same_layout, state_shape
+from .norms import power_sums
 from .rule import Scalar
-from .scalars import Row, exact, row
+from .scalars import Row, exact, row, row_length
 from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
+from .transform import Signal, unit_scale
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -47,16 +49,25 @@ class CompiledRunner:
         self.dtype = compute_dtype(bucket.kind.dtype)
         self.groups = [member.group for member in bucket.members]
         rule = bucket.kind.variant.rule
+        # What only decides where step counts live and who was asked for does not change the code. What clips by units
+        # does it before: the compiled function sees no units.
+        self._adaptive = bucket.kind.variant.transform.adaptive
+        self._wide = self.dtype if not bucket.kind.dtype.is_complex else bucket.kind.dtype
+        self._grad_dtype = self._wide if self._adaptive else bucket.kind.grad_dtype
+        self._variant = bucket.kind.variant._replace(on_device=False, fused=False)
+        if self._adaptive:
+            transform = self._variant.transform._replace(adaptive=False, scaled=False)
+            self._variant = self._variant._replace(transform=transform)
         self._whole = rule.span != "element"
         self._matrices = rule.span == "matrix"
         layouts = [rule.layout(name) for name in bucket.kind.state_names]
         self._shaped = {0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout is None]}
         # One buffer serves every call: on CPU a call has read it when it returns, elsewhere it gets a copy.
-        self._row_tensor = torch.empty(1 + len(rule.scalar_names), dtype=self.dtype, device="cpu")
+        self._row_tensor = torch.empty(2 + row_length(rule), dtype=self.dtype, device="cpu")
         self._row = self._row_tensor.numpy()
         self._parts: list[Part] = []
         self._version = -1
-        self._function: CompiledUpdate | None = None
+        self._function: CompiledFunction | None = None
         self._addresses: list[list[int]] = []
         self._states_moved = True
 
@@ -86,13 +97,11 @@ class CompiledRunner:
                 return False
         return True
 
-    def _compile(self) -> CompiledUpdate:
+    def _compile(self) -> CompiledFunction:
         """Compiles the rule, by running it on a few numbers of its own."""
         kind = self.bucket.kind
-        # What only decides where step counts live and who was asked for does not change the code.
-        variant = kind.variant._replace(on_device=False, fused=False)
-        dtypes = tuple(dtype.to_real() for dtype in (kind.dtype, kind.grad_dtype, *kind.state_dtypes))
-        function = compiled_update(variant, variant.rule.scalar_type, dtypes)
+        dtypes = tuple(dtype.to_real() for dtype in (kind.dtype, self._grad_dtype, *kind.state_dtypes))
+        function = compiled_update(self._variant, dtypes)
         for shapes in self._examples():
             tensors = [torch.ones(shape, dtype=d, device=kind.device) for shape, d in zip(shapes, dtypes, strict=True)]
             function(torch.ones_like(self._row_tensor, device=kind.device), *tensors)
@@ -113,10 +122,28 @@ class CompiledRunner:
             if part.staging is not None:
                 part.staging.release(optimizer.state, kept)
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
+    def measure(self, grads: list[Tensor], states: States, order: float) -> Tensor:
+        """See :class:`~.buckets.Runner`."""
+        kind = self.bucket.kind
+        if kind.dtype.is_complex and order != 2:
+            return power_sums(grads, order)  # pairs of reals have no other norm in common with complex numbers
+        function = compiled_sums(order, kind.grad_dtype.to_real())
+        sums = torch.zeros(2, dtype=torch.float64, device=kind.device)
+        staged = {i for part in self._parts for i in part.staged}
+        for part in self._parts:
+            if part.staging is not None:
+                part.staging.measure(function, sums, [grads[i] for i in part.staged])
+        for i, grad in enumerate(grads):
+            if i not in staged and grad.numel():
+                vector = flat(grad if is_dense(grad) else dense_copy(grad))
+                function(sums, vector if vector.numel() > 1 else torch.nn.functional.pad(vector, (0, 1)))
+        return sums[:, None]
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States, signal: Signal) -> None:
         """Updates the bucket's parameters and states in place."""
+        signal = signal.rounded(self.dtype)
         if self.bucket.kind.variant.on_device:
-            self._run_on_device(optimizer, grads, states)
+            self._run_on_device(optimizer, grads, states, signal)
             return
         self.steps.advance(states)
         for part in self._current_parts(states):
@@ -124,25 +151,40 @@ class CompiledRunner:
             step, carried = float(self.steps.values[first]), self.steps.carried(first)
             numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.kind.variant, step, carried)
             self.steps.carry(part.members, numbers.scalars[: len(carried)])
-            self._row[:] = [float(value) for value in numbers.values()]
+            scale = signal.scale
+            known = 1.0 if isinstance(scale, Tensor) else scale
+            self._row[:] = [known, 0.0, *[float(value) for value in numbers.values()]]
             values = self._row_tensor.to(self.bucket.kind.device)
+            if isinstance(scale, Tensor):
+                values[0].copy_(scale)
             for i in part.direct:
-                self._update(values, self.bucket.members[i].param, grads[i], states.of(i))
+                self._update(
+                    values, self.bucket.members[i].param, self._clipped(i, grads[i], numbers, signal), states.of(i)
+                )
             if part.staging is not None:
-                part.staging.update(self._run_function, values, [grads[i] for i in part.staged])
+                chosen = [self._clipped(i, grads[i], numbers, signal) for i in part.staged]
+                part.staging.update(self._run_function, values, chosen)
 
-    def _run_on_device(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
+    def _run_on_device(self, optimizer: Optimizer, grads: list[Tensor], states: States, signal: Signal) -> None:
         """Step counts may not be read: every tensor gets a row of its own, worked out where its count lives."""
-        device = self.bucket.kind.device
+        device, variant = self.bucket.kind.device, self.bucket.kind.variant
         for i, member in enumerate(self.bucket.members):
-            fresh = states.fresh is not None and states.fresh[i]
-            step = exact(states.steps[i].add_(1)) if states.steps else (1.0 if fresh else 2.0)
+            step = advance(states, i, variant, signal)
             group, carried = optimizer.param_groups[member.group], [exact(column[i]) for column in states.carried]
-            numbers = row(optimizer, group, self.bucket.kind.variant, step, carried, read=False)
+            numbers = row(optimizer, group, variant, step, carried, read=False)
             for column, value in zip(states.carried, numbers.scalars, strict=False):
-                column[i].copy_(torch.as_tensor(value))
-            values = torch.stack([self._on_device(value, device) for value in numbers.values()])
-            self._update(values, member.param, grads[i], states.of(i))
+                carry(column[i], value, variant, signal)
+            known = (signal.scale, signal.skip, *numbers.values())
+            values = torch.stack([self._on_device(value, device) for value in known])
+            self._update(values, member.param, self._clipped(i, grads[i], numbers, signal), states.of(i))
+
+    def _clipped(self, i: int, grad: Tensor, numbers: Row, signal: Signal) -> Tensor:
+        """The gradient of a parameter, scaled and clipped by units if that is asked for."""
+        if not self._adaptive:
+            return grad
+        param, grad = self.bucket.members[i].param.detach(), grad.to(self._wide) * signal.scale
+        clip, eps = numbers.transform.adaptive_clip, numbers.transform.adaptive_eps
+        return grad * unit_scale(param.to(self._wide), grad, clip, eps)
 
     def _on_device(self, value: Scalar, device: torch.device) -> Tensor:
         """A number there, without a copy from the host that would have to be waited for."""
@@ -160,9 +202,9 @@ class CompiledRunner:
             return
         if self._whole and 1 in self._run_of(param).shape:
             # torch.compile would compile again for a size of 1, and padding would change what is averaged.
-            decay, *scalars = values.unbind()
-            variant = self.bucket.kind.variant
-            update(param.detach(), grad, state, Row(decay, variant.rule.scalar_type(*scalars)), variant)
+            scale, skip, *numbers = values.unbind()
+            line = Row.of(self._variant.rule.scalar_type, numbers)
+            update(param.detach(), grad, state, line, self._variant, Signal(scale, skip))
             return
         own = (param, grad, *state)
         in_place = self._in_order(param) and all(same_layout(own[slot], param) for slot in self._shaped)
@@ -213,7 +255,7 @@ class CompiledRunner:
         part = Part(group, members, direct, staged)
         if staged:
             params = [self.bucket.members[i].param for i in staged]
-            part.staging = Staging(params, self.bucket.kind.grad_dtype, self.bucket.kind.state_names)
+            part.staging = Staging(params, self._grad_dtype, self.bucket.kind.state_names)
             part.staging.adopt([states.dicts[i] for i in staged])
         return part
 

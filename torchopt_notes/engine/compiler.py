@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from .eager import update
 from .rule import Variant
 from .scalars import Row
+from .transform import Signal
 
 # Whether a loop runs in parallel is decided from the size seen first; a threshold of one element makes that decision
 # the same for every size.
@@ -37,11 +39,11 @@ _WHOLE_TENSORS: dict[str, Any] = {
 _serial = itertools.count()
 
 
-class CompiledUpdate:
-    """An in-place function of ``(row, param, grad, *state)``.
+class CompiledFunction:
+    """An in-place function of ``(numbers, *vectors)``.
 
-    Parameter and gradient are vectors of one length, and so are the states that are shaped like the parameter; a rule
-    that looks at rows and columns takes matrices instead.
+    For a rule the vectors are parameter, gradient and states: of one length where they are shaped like the parameter. A
+    rule that looks at rows and columns takes matrices instead.
     """
 
     def __init__(self, function: types.FunctionType, options: dict[str, Any]) -> None:
@@ -51,9 +53,9 @@ class CompiledUpdate:
         self._arguments: tuple[Tensor, ...] = ()
         self._order: list[int | None] | None = None
 
-    def __call__(self, row: Tensor, *vectors: Tensor) -> None:
-        """Updates all vectors but the gradient in place."""
-        arguments = (row, *vectors)
+    def __call__(self, numbers: Tensor, *vectors: Tensor) -> None:
+        """Runs the function."""
+        arguments = (numbers, *vectors)
         if self._order is not None:
             length = vectors[0].numel()
             self._code(*[length if i is None else arguments[i] for i in self._order])
@@ -96,16 +98,40 @@ def _serves_any_size(examples: Sequence[Any]) -> bool:
 
 
 @functools.cache
-def compiled_update(
-    variant: Variant, scalars_type: type[tuple[Any, ...]], dtypes: tuple[torch.dtype, ...]
-) -> CompiledUpdate:
-    """The variant's rule, compiled for a parameter, a gradient and states of these dtypes."""
+def compiled_update(variant: Variant, dtypes: tuple[torch.dtype, ...]) -> CompiledFunction:
+    """The variant's rule, compiled for a parameter, a gradient and states of these dtypes.
 
-    def rule_update(values: Tensor, param: Tensor, grad: Tensor, *state: Tensor) -> None:
-        decay, *scalars = values.unbind()
-        update(param, grad, list(state), Row(decay, scalars_type(*scalars)), variant)
+    Its numbers are the signal's scale and whether to skip, then those of the row.
+    """
 
-    # torch.compile keeps its cache, and its limit on recompilations, per code object: each variant gets one of its own.
-    code = rule_update.__code__.replace(co_name=f"{variant.rule.kernel}_update_{next(_serial)}")
+    scalar_type = variant.rule.scalar_type
+
+    def rule_update(numbers: Tensor, param: Tensor, grad: Tensor, *state: Tensor) -> None:
+        scale, skip, *row = numbers.unbind()
+        update(param, grad, list(state), Row.of(scalar_type, row), variant, Signal(scale, skip))
+
     options = _OPTIONS if variant.rule.span == "element" else _OPTIONS | _WHOLE_TENSORS
-    return CompiledUpdate(types.FunctionType(code, globals(), closure=rule_update.__closure__), options)
+    return CompiledFunction(_renamed(rule_update, variant.rule.kernel), options)
+
+
+@functools.cache
+def compiled_sums(order: float, dtype: torch.dtype) -> CompiledFunction:
+    """Adds to fp64 [2], its numbers, what :func:`~.norms.power_sums` has for a vector of this dtype."""
+
+    def add_sums(numbers: Tensor, vector: Tensor) -> None:
+        size = vector.abs().double()
+        if order == math.inf:
+            found = torch.maximum(numbers[0], size.amax())
+        else:
+            found = numbers[0] + (size * size if order == 2 else size**order).sum()
+        wrong = numbers[1] + torch.where(size < math.inf, 0.0, 1.0).amax()
+        numbers.copy_(torch.stack([found, wrong]))
+
+    return CompiledFunction(_renamed(add_sums, f"norm_{dtype}".replace(".", "_")), _OPTIONS)
+
+
+def _renamed(function: Callable[..., None], name: str) -> types.FunctionType:
+    """The function with a code object of its own, by which torch.compile keeps its cache and limits recompilations."""
+    assert isinstance(function, types.FunctionType)
+    code = function.__code__.replace(co_name=f"{name}_{next(_serial)}")
+    return types.FunctionType(code, globals(), closure=function.__closure__)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .arithmetic import as_it_is
 from .buckets import Bucket, States
-from .layout import real
+from .layout import compute_dtype, real
+from .norms import power_sums
 from .rule import Scalar, Variant
 from .scalars import Row, exact, row
-from .transform import transform
+from .transform import UNCHANGED, Signal, after_rule, before_rule, needs_before
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -34,34 +36,52 @@ class EagerRunner:
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:
         """Nothing is shared with the states."""
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
+    def measure(self, grads: list[Tensor], states: States, order: float) -> Tensor:
+        """See :class:`~.buckets.Runner`."""
+        return power_sums(grads, order)
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States, signal: Signal) -> None:
         """Updates the bucket's parameters and states in place."""
         variant = self.bucket.kind.variant
-        fresh = states.fresh or [False] * len(grads)
+        signal = signal.rounded(compute_dtype(self.bucket.kind.dtype))
         rows: dict[tuple[Any, ...], Row] = {}
         for i, (member, grad) in enumerate(zip(self.bucket.members, grads, strict=True)):
             group = optimizer.param_groups[member.group]
-            step = _advance(states.dicts[i], variant, fresh[i])
+            step = advance(states, i, variant, signal)
             carried = [_carried(column[i], variant) for column in states.carried]
             # Numbers that stay tensors (capturable, differentiable) have no value that a dictionary could look up.
             key = (member.group, *[id(value) if isinstance(value, Tensor) else value for value in (step, *carried)])
             if key not in rows:
                 rows[key] = row(optimizer, group, variant, step, carried, read=not variant.on_device)
             if member.param.numel():  # a rule need not think of the mean of nothing
-                update(member.param, grad, states.of(i), rows[key], variant)
+                update(member.param, grad, states.of(i), rows[key], variant, signal)
             for column, value in zip(states.carried, rows[key].scalars, strict=False):
-                column[i].copy_(value) if isinstance(value, Tensor) else column[i].fill_(value)
+                carry(column[i], value, variant, signal)
 
 
-def _advance(state: dict[str, Any], variant: Variant, fresh: bool) -> Scalar:
-    """Counts this step; rules that keep no count are told 1 for a new state and 2 after that."""
-    step = state.get("step")
-    if step is None:
-        return 1.0 if fresh else 2.0
-    step += 1
+def advance(states: States, i: int, variant: Variant, signal: Signal) -> Scalar:
+    """Counts a parameter's step, unless it is skipped, and returns the count of the step that is worked out.
+
+    Rules that keep no count are told 1 for a new state and 2 after that.
+    """
+    if not states.steps:
+        return 1.0 if states.fresh is not None and states.fresh[i] else 2.0
+    if variant.transform.guarded:
+        step = exact(states.steps[i]) + 1
+        states.steps[i].add_(1 - signal.skip)
+        return step
+    count = states.steps[i].add_(1)
     if variant.on_device:
-        return exact(step)
-    return step if variant.differentiable and variant.rule.differentiable_step else float(step)
+        return exact(count)
+    return count if variant.differentiable and variant.rule.differentiable_step else float(count)
+
+
+def carry(stored: Tensor, value: Scalar, variant: Variant, signal: Signal) -> None:
+    """Stores a number that the rule carries on, unless the step is skipped."""
+    if not isinstance(value, Tensor):
+        stored.fill_(value)
+    else:
+        stored.copy_(torch.where(signal.skipped, stored, value) if variant.transform.guarded else value)
 
 
 def _carried(value: Tensor, variant: Variant) -> Any:
@@ -71,19 +91,21 @@ def _carried(value: Tensor, variant: Variant) -> Any:
     return value.clone() if variant.differentiable else value.cpu().numpy()[()]
 
 
-def update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
+def update(
+    param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant, signal: Signal = UNCHANGED
+) -> None:
     """One rule on one tensor, in place. The compiled backend traces this same function."""
     if param.dtype in (torch.float16, torch.bfloat16):
-        _update_wide(torch.float32, param, grad, state, row, variant)
-        return
-    if not all(_computes_as(tensor, param) for tensor in (grad, *state)):
-        _update_wide(param.dtype, param, grad, state, row, variant)
-        return
-    if variant.differentiable:
+        _update_wide(torch.float32, param, grad, state, row, variant, signal)
+    elif not all(_computes_as(tensor, param) for tensor in (grad, *state)):
+        _update_wide(param.dtype, param, grad, state, row, variant, signal)
+    elif variant.transform.guarded:
+        _update_guarded(param, grad, state, row, variant, signal)
+    elif variant.differentiable:
         # Autograd needs the states as they are now; they change in place at the next step.
-        _update_copies([tensor.clone() for tensor in state], param, grad, state, row, variant)
-        return
-    _update(param, grad, state, row, variant)
+        _update_copies([tensor.clone() for tensor in state], param, grad, state, row, variant, signal)
+    else:
+        _update(param, grad, state, row, variant, signal)
 
 
 def _computes_as(tensor: Tensor, param: Tensor) -> bool:
@@ -91,49 +113,60 @@ def _computes_as(tensor: Tensor, param: Tensor) -> bool:
     return tensor.dtype == param.dtype or (param.is_complex() and tensor.dtype == param.dtype.to_real())
 
 
-def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant) -> None:
-    # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
+def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant, signal: Signal) -> None:
     rule = variant.rule
     if param.is_complex() and not (rule.complex_native or grad.is_sparse):
         state = [real(tensor) for tensor in state]
         if rule.real_transform:
-            rule.eager(
-                real(param), _transform(real(param), real(grad), row, variant), state, row.scalars, variant.flags
-            )
-        else:
-            rule.eager(real(param), real(_transform(param, grad, row, variant)), state, row.scalars, variant.flags)
-        return
-    rule.eager(param, _transform(param, grad, row, variant), state, row.scalars, variant.flags)
+            param, grad = real(param), real(grad)
+    before = param.clone() if needs_before(variant.transform) else None
+    # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
+    if param.is_complex() and not (rule.complex_native or grad.is_sparse):
+        rule.eager(
+            real(param), real(_before_rule(param, grad, row, variant, signal)), state, row.scalars, variant.flags
+        )
+    else:
+        rule.eager(param, _before_rule(param, grad, row, variant, signal), state, row.scalars, variant.flags)
+    after_rule(before, param, row.transform, variant.transform)
 
 
-def _transform(param: Tensor, grad: Tensor, row: Row, variant: Variant) -> Tensor:
-    return transform(
-        param,
-        grad,
-        row.decay,
-        maximize=variant.maximize,
-        decay=variant.decay,
-        differentiable=variant.differentiable,
-    )
+def _before_rule(param: Tensor, grad: Tensor, row: Row, variant: Variant, signal: Signal) -> Tensor:
+    return before_rule(param, grad, row.transform, signal, variant.transform, differentiable=variant.differentiable)
+
+
+def _update_guarded(
+    param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant, signal: Signal
+) -> None:
+    """Works the step out, and keeps what there was where the device says so."""
+    kept = [tensor.clone() for tensor in (param, *state)]
+    update(param, grad, state, row, variant._replace(transform=variant.transform._replace(guarded=False)), signal)
+    for stored, old in zip((param, *state), kept, strict=True):
+        stored.copy_(torch.where(signal.skipped, old, as_it_is(stored)))
 
 
 def _update_copies(
-    copies: list[Tensor], param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant
+    copies: list[Tensor], param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant, signal: Signal
 ) -> None:
-    _update(param, grad, copies, row, variant)
+    _update(param, grad, copies, row, variant, signal)
     for stored, value in zip(state, copies, strict=True):
         stored.copy_(value)
 
 
 def _update_wide(
-    dtype: torch.dtype, param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant
+    dtype: torch.dtype,
+    param: Tensor,
+    grad: Tensor,
+    state: list[Tensor],
+    row: Row,
+    variant: Variant,
+    signal: Signal,
 ) -> None:
     """Computes in ``dtype`` and rounds each result once, when it is stored."""
     wide = [
         tensor.to(dtype if tensor.is_complex() or not dtype.is_complex else dtype.to_real())
         for tensor in (param, *state)
     ]
-    update(wide[0], grad.to(dtype), wide[1:], row, variant)
+    update(wide[0], grad.to(dtype), wide[1:], row, variant, signal)
     for stored, value in zip((param, *state), wide, strict=True):
         if stored is not value:
             stored.copy_(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,6 @@ from .launch import (
 )
 from .launch_table import upload
 from .layout import compute_dtype
-from .rows import DeviceRows, HostRows
 
 Integers = npt.NDArray[np.int64]
 
@@ -63,10 +63,10 @@ class Factors:
         self._fold_vector, self._fold_index = _chunks(device, -(-np.concatenate([n_rows, n_columns]) // FOLD_BLOCK))
         self._matrices = upload(device, _matrix_table(matrices, height, first_row, first_mean))
 
-    def run(self, addresses: Tensor, rows: HostRows | DeviceRows) -> None:
-        """Renews the states and the numbers."""
+    def run(self, shared: dict[str, Any]) -> None:
+        """Renews the states and the numbers, with the arguments that all kernels of a bucket take."""
         kind = self.kind
-        shared = {"addresses": addresses, "rows": rows.rows, "tensor_row": rows.tensor_row}
+        shared = {name: value for name, value in shared.items() if name != "numels"}
         launch(
             factored.factor_bucket,
             len(self._tile_tensor),
@@ -75,19 +75,17 @@ class Factors:
             tile_tensor=self._tile_tensor,
             tile_index=self._tile_index,
             partials=self._partials,
-            n_tensors=len(self._shapes),
             **factor_constants(kind.variant, (kind.dtype, kind.grad_dtype)),
         )
         launch(
             factored.fold_bucket,
             len(self._fold_vector),
-            **shared,
+            **{name: value for name, value in shared.items() if name not in ("units", "unit_layout")},
             vectors=self._vectors,
             chunk_vector=self._fold_vector,
             chunk_index=self._fold_index,
             partials=self._partials,
             factors=self.values,
-            n_tensors=len(self._shapes),
             **fold_constants(kind.variant, (kind.dtype, *kind.state_dtypes)),
         )
         launch(

@@ -1,4 +1,4 @@
-"""The Triton backend: one launch per bucket, over a launch table.
+"""The Triton backend: one launch per bucket, over a launch table; one more for the norm of all gradients.
 
 Step counts on the host (the default): the numbers of the step are worked out there, once per parameter group, and
 travel in one small copy. Step counts, or a learning rate, on the device (``capturable``, ``fused=True``, a tensor lr):
@@ -20,8 +20,12 @@ from .buckets import Bucket, States
 from .launch import launch, update_constants
 from .launch_table import LaunchTable
 from .layerwise import LayerwiseLaunches
-from .layout import dense_copy, is_dense, real_numel, same_layout
+from .layout import dense_copy, is_dense, real_numel, same_layout, units_in_order
+from .norm_launches import NormLaunches
+from .norms import power_sums
 from .rows import DeviceRows, HostRows, lives_on_device
+from .transform import Signal
+from .unit_launches import UnitLaunches
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -44,6 +48,10 @@ class FusedRunner:
         self._states: list[list[weakref.ref[Tensor]]] = []
         self._strides: list[list[tuple[int, ...]]] = [[] for _ in range(2 + len(bucket.kind.state_names))]
         self._odd: list[int] = []
+        self._pointed: tuple[list[list[Tensor]] | None, Tensor] | None = None
+        self._norms = NormLaunches(self.table, bucket.kind.grad_dtype, slot=1)
+        self._units = UnitLaunches(bucket) if bucket.kind.variant.transform.adaptive else None
+        self._no_signal = torch.zeros(3, dtype=torch.float64, device=bucket.kind.device)
         self._on_host: HostRows | None = None
         self._on_device: DeviceRows | None = None
 
@@ -53,6 +61,7 @@ class FusedRunner:
         Raises:
             RuntimeError: for a state that is on another device than its parameter, or has another size.
         """
+        self._pointed = None
         columns = [self.bucket.params, grads, *states.columns]
         moved = self.table.moved(columns)
         if self.bucket.grads_moved:
@@ -77,37 +86,66 @@ class FusedRunner:
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:
         """Step counts share one small vector, which may stay as it is."""
 
-    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States) -> None:
+    def measure(self, grads: list[Tensor], states: States, order: float) -> Tensor:
+        """See :class:`~.buckets.Runner`."""
+        with self._device():
+            self._pointed = self._point(grads, states)
+            addresses = self._pointed[1]
+            if self.bucket.kind.grad_dtype.is_complex and order != 2:
+                return power_sums(grads, order)  # pairs of reals have no other norm in common with complex numbers
+            return self._norms.sums(addresses, order)
+
+    def run(self, optimizer: Optimizer, grads: list[Tensor], states: States, signal: Signal) -> None:
         """Updates the bucket's parameters and states in place."""
-        params, device = self.bucket.params, self.bucket.kind.device
+        params = self.bucket.params
         columns = [params, grads, *states.columns]
-        dense = [self._dense(slot, column) for slot, column in enumerate(columns)] if self._odd else None
-        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-            addresses = self.table.point(dense)
-            self._launch(addresses, self._rows(optimizer, states))
+        with self._device():
+            dense, addresses = self._pointed or self._point(grads, states)
+            self._pointed = None
+            decided = self._no_signal if signal.tensor is None else signal.tensor
+            self._launch(addresses, self._rows(optimizer, states, decided), decided)
         if dense is not None:
             for slot in (0, *self._copied[2:]):
                 torch._foreach_copy_([columns[slot][i] for i in self._odd], [dense[slot][i] for i in self._odd])
         # Autograd must learn of the change, so that a backward pass through the old values fails.
         torch.autograd.graph.increment_version(params)
 
-    def _launch(self, addresses: Tensor, rows: HostRows | DeviceRows) -> None:
-        if self._layerwise is not None:
-            self._layerwise.run(addresses, rows)
-            return
+    def _device(self) -> contextlib.AbstractContextManager[None]:
+        device = self.bucket.kind.device
+        return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+    def _point(self, grads: list[Tensor], states: States) -> tuple[list[list[Tensor]] | None, Tensor]:
+        """Dense copies in place of odd tensors, if there are any, and the table that points at what is to be used."""
+        columns = [self.bucket.params, grads, *states.columns]
+        dense = [self._dense(slot, column) for slot, column in enumerate(columns)] if self._odd else None
+        return dense, self.table.point(dense)
+
+    def _launch(self, addresses: Tensor, rows: HostRows | DeviceRows, signal: Tensor) -> None:
         kind = self.bucket.kind
+        shared = {
+            "addresses": addresses,
+            "numels": self.table.numels,
+            "rows": rows.rows,
+            "tensor_row": rows.tensor_row,
+            "signal": signal,
+            # Pointers that the code does not use, where nothing is clipped by units.
+            "units": rows.rows,
+            "unit_layout": self.table.numels,
+            "n_tensors": len(self.bucket.params),
+        }
+        if self._units is not None:
+            shared |= self._units.run(addresses, rows, signal)
+        if self._layerwise is not None:
+            self._layerwise.run(shared)
+            return
         dtypes = (kind.dtype, kind.grad_dtype, *kind.state_dtypes)
         for aligned, chunks in self.table.maps:
             launch(
                 skeleton.update_bucket,
                 chunks.programs,
-                addresses=addresses,
-                numels=self.table.numels,
+                **shared,
                 chunk_tensor=chunks.tensor,
                 chunk_index=chunks.index,
-                rows=rows.rows,
-                tensor_row=rows.tensor_row,
-                n_tensors=len(self.bucket.params),
                 **update_constants(kind.variant, dtypes, aligned=aligned),
             )
 
@@ -123,12 +161,16 @@ class FusedRunner:
             return [i for i, own in enumerate(zip(*columns, strict=True)) if not all(map(Tensor.is_contiguous, own))]
         strides = [self._strides[slot] for slot in self.shaped]
         if not self.bucket.kind.dtype.is_complex and all(other == strides[0] for other in strides):
-            return [i for i, param in enumerate(params) if not is_dense(param)]
+            return [i for i, param in enumerate(params) if not self._in_order(param)]
         return [
             i
             for i, own in enumerate(zip(*[columns[slot] for slot in self.shaped], strict=True))
-            if not (is_dense(own[0]) and all(same_layout(tensor, own[0]) for tensor in own))
+            if not (self._in_order(own[0]) and all(same_layout(tensor, own[0]) for tensor in own))
         ]
+
+    def _in_order(self, param: Tensor) -> bool:
+        """Whether the parameter's memory can be walked as one run, unit by unit if units are looked at."""
+        return is_dense(param) and (self._units is None or units_in_order(param))
 
     def _dense(self, slot: int, column: list[Tensor]) -> list[Tensor]:
         """The column with dense copies in place of its odd tensors."""
@@ -137,12 +179,12 @@ class FusedRunner:
             column[i] = dense_copy(column[i])
         return column
 
-    def _rows(self, optimizer: Optimizer, states: States) -> HostRows | DeviceRows:
+    def _rows(self, optimizer: Optimizer, states: States, signal: Tensor) -> HostRows | DeviceRows:
         """The numbers of this step, refreshed."""
         rows: HostRows | DeviceRows
         if lives_on_device(optimizer, self.bucket):
             rows = self._on_device = self._on_device or DeviceRows(self.bucket)
         else:
             rows = self._on_host = self._on_host or HostRows(self.bucket)
-        rows.refresh(optimizer, states)
+        rows.refresh(optimizer, states, signal)
         return rows

@@ -13,7 +13,8 @@ from .. import kernels
 from ..kernels import layerwise, skeleton
 from .launch_table import BLOCK
 from .layout import compute_dtype
-from .rule import Rule, Variant
+from .rule import Rule, Transform, Variant
+from .scalars import row_length
 
 TRITON_DTYPES = {
     torch.float16: tl.float16,
@@ -23,7 +24,12 @@ TRITON_DTYPES = {
     torch.complex64: tl.float32,
     torch.complex128: tl.float64,
 }
-DECAYS = {"none": skeleton.NO_DECAY, "coupled": skeleton.COUPLED, "decoupled": skeleton.DECOUPLED}
+DECAYS = {
+    "none": skeleton.NO_DECAY.value,
+    "coupled": skeleton.COUPLED.value,
+    "decoupled": skeleton.DECOUPLED.value,
+    "cautious": skeleton.CAUTIOUS.value,
+}
 NUM_WARPS = 4
 ON_CUDA = {"num_warps": NUM_WARPS, "maxnreg": 255}
 """How kernels are compiled. All registers are allowed by name: left to itself, the assembler keeps to a round number of
@@ -33,6 +39,11 @@ ON_HIP = {"num_warps": NUM_WARPS}
 REFRESH_BLOCK = 128
 FINISH_BLOCK = 1024
 FOLD_BLOCK = 128
+DECIDE_BLOCK = 4096
+UNIT_RUN, UNIT_BLOCK = 8192, 1024
+"""Elements of a unit that one program sums up, and how many at a time."""
+
+FINISH_UNITS_BLOCK = 128
 TILE_ROWS, TILE_COLUMNS = 32, 128
 """Of the tiles that matrices are cut into: 32 elements per thread, and partial sums of 4 % of the matrix."""
 
@@ -45,6 +56,11 @@ def launch(kernel: Any, programs: int, **arguments: Any) -> None:
 def rule_kernel(rule: Rule) -> Any:
     """The module that spells ``rule`` in Triton, as ``update`` and ``scalars``."""
     return importlib.import_module(f"{kernels.__name__}.{rule.kernel}")
+
+
+def transform_constant(transform: Transform) -> tuple[Any, ...]:
+    """The transform's choices as kernels take them; ``kernels/skeleton.py`` says where which of them is."""
+    return tuple(DECAYS[choice] if isinstance(choice, str) else choice for choice in transform)
 
 
 def update_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, aligned: bool) -> dict[str, Any]:
@@ -60,9 +76,8 @@ def update_constants(variant: Variant, dtypes: Sequence[torch.dtype], *, aligned
         "FLAGS": tuple(variant.flags),
         "DTYPES": tuple(TRITON_DTYPES[dtype] for dtype in dtypes),
         "COMPUTE": TRITON_DTYPES[compute_dtype(dtypes[0])],
-        "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
-        "MAXIMIZE": variant.maximize,
-        "DECAY": DECAYS[variant.decay],
+        "ROW_LENGTH": row_length(variant.rule),
+        "TRANSFORM": transform_constant(variant.transform),
         "ALIGNED": aligned,
         "BLOCK": BLOCK,
     }
@@ -108,10 +123,11 @@ def finish_constants(variant: Variant, scalar_states: Sequence[tuple[int, torch.
     return {
         "FINISH": rule_kernel(variant.rule).finish,
         "FLAGS": tuple(variant.flags),
+        "TRANSFORM": transform_constant(variant.transform),
         "SLOTS": tuple(slot for slot, _ in scalar_states),
         "SLOT_DTYPES": tuple(TRITON_DTYPES[dtype] for _, dtype in scalar_states),
         "N_SUMS": variant.rule.norms.sums,
-        "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
+        "ROW_LENGTH": row_length(variant.rule),
         "CHUNK": BLOCK,
         "BLOCK": FINISH_BLOCK,
     }
@@ -122,9 +138,8 @@ def factor_constants(variant: Variant, dtypes: Sequence[torch.dtype]) -> dict[st
     return {
         "DTYPE": tuple(TRITON_DTYPES[dtype] for dtype in dtypes[:2]),
         "COMPUTE": TRITON_DTYPES[compute_dtype(dtypes[0])],
-        "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
-        "MAXIMIZE": variant.maximize,
-        "DECAY": DECAYS[variant.decay],
+        "ROW_LENGTH": row_length(variant.rule),
+        "TRANSFORM": transform_constant(variant.transform),
         "TILE_ROWS": TILE_ROWS,
         "TILE_COLUMNS": TILE_COLUMNS,
     }
@@ -134,8 +149,9 @@ def fold_constants(variant: Variant, dtypes: Sequence[torch.dtype]) -> dict[str,
     """The compile-time arguments of ``factored.fold_bucket``, for a parameter and two states of these dtypes."""
     return {
         "STATE_DTYPES": tuple(TRITON_DTYPES[dtype] for dtype in dtypes[1:]),
+        "TRANSFORM": transform_constant(variant.transform),
         "COMPUTE": TRITON_DTYPES[compute_dtype(dtypes[0])],
-        "ROW_LENGTH": 1 + len(variant.rule.scalar_names),
+        "ROW_LENGTH": row_length(variant.rule),
         "BLOCK": FOLD_BLOCK,
     }
 
@@ -147,6 +163,22 @@ def refresh_constants(variant: Variant, step_dtype: torch.dtype, *, n_hyper: int
         "STEP_DTYPE": TRITON_DTYPES[step_dtype],
         "N_HYPER": n_hyper,
         "N_CARRIED": len(variant.rule.carried),
-        "DECAY": DECAYS[variant.decay],
+        "TRANSFORM": transform_constant(variant.transform),
         "BLOCK": REFRESH_BLOCK,
+    }
+
+
+def measure_units_constants(dtypes: Sequence[torch.dtype]) -> dict[str, Any]:
+    """The compile-time arguments of ``units.measure_units``, for a parameter and a gradient of these dtypes."""
+    return {"DTYPES": tuple(TRITON_DTYPES[dtype] for dtype in dtypes), "RUN": UNIT_RUN, "BLOCK": UNIT_BLOCK}
+
+
+def finish_units_constants(variant: Variant, dtype: torch.dtype) -> dict[str, Any]:
+    """The compile-time arguments of ``units.finish_units``, for parameters of this dtype."""
+    return {
+        "COMPUTE": TRITON_DTYPES[compute_dtype(dtype)],
+        "ROW_LENGTH": row_length(variant.rule),
+        "TRANSFORM": transform_constant(variant.transform),
+        "RUN": UNIT_RUN,
+        "BLOCK": FINISH_UNITS_BLOCK,
     }

@@ -19,10 +19,16 @@ ALIGNMENT = 16
 
 
 class ChunkMap:
-    """Which tensor, and which chunk of it, each program of a launch serves."""
+    """Which tensor, and which chunk of so many elements of it, each program of a launch serves."""
 
-    def __init__(self, device: torch.device, numels: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]) -> None:
-        counts = np.where(chosen, -(-numels // BLOCK), 0)
+    def __init__(
+        self,
+        device: torch.device,
+        numels: npt.NDArray[np.int64],
+        chosen: npt.NDArray[np.bool_],
+        block: int = BLOCK,
+    ) -> None:
+        counts = np.where(chosen, -(-numels // block), 0)
         self.programs = int(counts.sum())
         self.chosen = chosen
         self.first = np.cumsum(counts) - counts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..kernels import layerwise
 from .buckets import Kind
@@ -14,7 +14,6 @@ from .factored import Factors
 from .launch import apply_constants, finish_constants, launch, measure_constants
 from .launch_table import LaunchTable, upload
 from .layout import compute_dtype
-from .rows import DeviceRows, HostRows
 from .rule import Norms
 
 
@@ -36,25 +35,18 @@ class LayerwiseLaunches:
         self._version = -1
         self._factors = Factors(kind, shapes) if rule.span == "matrix" else None
 
-    def run(self, addresses: Tensor, rows: HostRows | DeviceRows) -> None:
-        """One step of the bucket."""
+    def run(self, shared: dict[str, Any]) -> None:
+        """One step of the bucket, with the arguments that all its kernels take."""
         if self._version != self.table.version:
             self._lay_out()
         if self._factors is not None:
-            self._factors.run(addresses, rows)
+            self._factors.run(shared)
         # Rules without factors are given pointers that their code does not use.
         factors = {
             "factors": self._factors.values if self._factors is not None else self.numbers,
             "layout": self._factors.layout if self._factors is not None else self.table.numels,
         }
         variant = self.kind.variant
-        shared = {
-            "addresses": addresses,
-            "numels": self.table.numels,
-            "rows": rows.rows,
-            "tensor_row": rows.tensor_row,
-            "n_tensors": len(self.numbers),
-        }
         first = 0
         for aligned, chunks in self.table.maps:
             launch(
@@ -73,7 +65,7 @@ class LayerwiseLaunches:
         launch(
             layerwise.finish_bucket,
             len(self.numbers),
-            **shared,
+            **{name: value for name, value in shared.items() if name not in ("units", "unit_layout")},
             first_chunk=self._first,
             partials=self._partials,
             numbers=self.numbers,

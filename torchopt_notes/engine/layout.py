@@ -20,6 +20,11 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
+def units_in_order(tensor: Tensor) -> bool:
+    """Whether a dense tensor's first dimension is the outermost in memory."""
+    return tensor.dim() < 2 or tensor.shape[0] < 2 or tensor.stride(0) * tensor.shape[0] == tensor.numel()
+
+
 def span(tensor: Tensor) -> tuple[str, int, int]:
     """The device, and the addresses between which the elements lie."""
     start = tensor.data_ptr()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, ClassVar, Unpack, cast, overload
+from typing import Any, Unpack, cast, overload
 
 import torch
 from torch import Tensor
@@ -13,16 +13,16 @@ from torch.optim.optimizer import ParamsT
 
 from . import checks
 from .backends import BACKENDS, Backend, Choice, choose, unsuited
-from .buckets import Bucket, Plan, Runner, States
+from .buckets import Bucket, Plan, Runner, Work
 from .device_array import capturing
 from .explain import Explanation
-from .options import EngineOptions, option
-from .rule import Decay, Scalar, Variant
-from .state import StatefulOptimizer
-from .transform import decay_form
+from .options import GROUP_OPTIONS, USUAL, EngineOptions, option, unusual
+from .ruled import RuledOptimizer
+from .scalars import REFERENCE_LR
+from .transform import is_zero
 
 
-class Optimizer(StatefulOptimizer):
+class Optimizer(RuledOptimizer):
     """A :class:`torch.optim.Optimizer` whose step runs a :class:`~.rule.Rule` on any backend.
 
     A subclass supplies its rule and says how a parameter group maps onto it: :meth:`state_names`, :meth:`flags`,
@@ -32,18 +32,10 @@ class Optimizer(StatefulOptimizer):
         params: parameters or named parameters, dicts of parameter groups, or a module (its named parameters).
         defaults: the group keys and their default values.
         options: what every optimizer takes.
-
-    Attributes:
-        counterpart: the ``torch.optim`` class that this one takes the place of, if there is one.
-        aliases: further names under which ``create_optimizer`` knows the class, with the arguments that they stand for.
-        unsupported: options, ``"complex"`` or ``"sparse"`` that have no meaning for this rule, with the reason. Asking
-            for such an option raises.
     """
 
-    counterpart: ClassVar[type[torch.optim.Optimizer] | None] = None
-    aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    unsupported: ClassVar[Mapping[str, str]] = {}
     _plan: Plan | None
+    _captured: set[Runner]
 
     def __init__(
         self, params: ParamsT | torch.nn.Module, defaults: dict[str, Any], **options: Unpack[EngineOptions]
@@ -53,9 +45,12 @@ class Optimizer(StatefulOptimizer):
         if unknown := options.keys() - EngineOptions.__annotations__.keys():
             raise TypeError(f"{name}: unexpected keyword arguments {sorted(unknown)}")
         checks.one_of(name, "backend", backend, BACKENDS)
+        defaults = defaults | unusual(**{key: value for key, value in options.items() if key in GROUP_OPTIONS})
+        self._take_control(options)
         self._backend: Backend = backend
-        self._captured: set[Runner] = set()
+        vars(self).update(self.transient())
         self._created: dict[Tensor, list[str]] = {}
+        self._hidden: dict[Tensor, Tensor] = {}
         self._forget()
         if isinstance(params, torch.nn.Module):
             params = params.named_parameters()
@@ -73,24 +68,9 @@ class Optimizer(StatefulOptimizer):
         self._check({**defaults, "params": []}, defaults)
         super().__init__(params, defaults)
 
-    def flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
-        """The rule's compile-time choices: a named tuple of plain values, or nothing."""
-        return ()
-
-    def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
-        """What the rule's ``scalars`` takes after the step: floats or 1-element tensors."""
-        raise NotImplementedError
-
-    @classmethod
-    def check_group(cls, group: dict[str, Any]) -> None:
-        """Raises when a value of ``group`` is not allowed: here, the learning rate and decay that all have."""
-        name = cls.__name__
-        checks.learning_rate(name, group["lr"])
-        checks.non_negative(name, "weight_decay", option(group, "weight_decay"), "Invalid weight_decay value")
-
-    def refuses_sparse(self, group: dict[str, Any]) -> str | None:
-        """Why sparse gradients are not taken, or None."""
-        return "does not support sparse gradients, please consider SparseAdam instead"
+    def transient(self) -> dict[str, Any]:
+        """The attributes that copies and pickles begin without."""
+        return {**super().transient(), "_captured": set()}
 
     @property
     def backend(self) -> Backend:
@@ -148,14 +128,18 @@ class Optimizer(StatefulOptimizer):
                 loss = closure()
         with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
             work = self._gather()
+            signals = self._decide(work)
+            if signals is None:
+                self.discard_created()
+                return loss
             try:
                 for runner, grads, states in work:
-                    runner.run(self, grads, states)
+                    runner.run(self, grads, states, signals[runner.bucket.kind.device])
             finally:
                 self._created.clear()
         return loss
 
-    def _gather(self) -> list[tuple[Runner, list[Tensor], States]]:
+    def _gather(self) -> Work:
         """This step's work, by bucket. No parameter is changed before all of it is known to be possible."""
         try:
             work = self._plan.gather(self) if self._plan is not None else None
@@ -171,7 +155,7 @@ class Optimizer(StatefulOptimizer):
             self._captured.update(runner for runner, _, _ in work)
         return work
 
-    def _plan_anew(self) -> list[tuple[Runner, list[Tensor], States]]:
+    def _plan_anew(self) -> Work:
         # The second attempt is for a compiler that turned out not to work, and is then not planned with.
         for _ in range(2):
             old, self._plan = self._plan, Plan(self)
@@ -192,26 +176,6 @@ class Optimizer(StatefulOptimizer):
         """Drops what was planned; the next step plans anew."""
         self._plan = None
 
-    def variant(self, group: dict[str, Any]) -> Variant:
-        """The choices in ``group`` that change the code."""
-        return Variant(
-            rule=self.group_rule(group),
-            flags=self.flags(group),
-            maximize=bool(group.get("maximize")),
-            decay=self.decay(group),
-            differentiable=bool(group.get("differentiable")),
-            on_device=bool(group.get("capturable")),
-            fused=bool(group.get("fused")),
-        )
-
-    def decay(self, group: dict[str, Any]) -> Decay:
-        """How the transform decays the weights of ``group``; none if the rule does it, inside of a norm."""
-        return decay_form(group)
-
-    def param_variant(self, variant: Variant, group: dict[str, Any], param: Tensor) -> Variant:
-        """The variant for one parameter of ``group``, where its shape decides about the rule too."""
-        return variant
-
     def choose(self, group: dict[str, Any], param: Tensor, *, shares_memory: bool) -> Choice:
         """The backend of one parameter, and why.
 
@@ -222,8 +186,12 @@ class Optimizer(StatefulOptimizer):
         if grad is not None and grad.is_sparse:
             if (refusal := self.refuses_sparse(group)) is not None:
                 raise RuntimeError(f"{name} {refusal}")
-            if decay_form(group) != "none":
-                raise RuntimeError(f"{name}: weight_decay is not possible with sparse gradients; set weight_decay=0")
+            for argument in ("weight_decay", "l1", "adaptive_clip"):
+                if (value := option(group, argument)) is not None and not is_zero(value):
+                    raise RuntimeError(
+                        f"{name}: {argument} is not possible with sparse gradients, which say nothing about most "
+                        f"weights; set {argument}={USUAL[argument]}"
+                    )
         checks.updatable(name, param, grad, fused=bool(group.get("fused")))
         why_eager = "differentiable" if group.get("differentiable") else unsuited(param, grad)
         if shares_memory:
@@ -246,14 +214,20 @@ class Optimizer(StatefulOptimizer):
             param_group = {**param_group, "params": params}
             self._check({**self.defaults, **param_group}, self.defaults)
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if group.get("decouple_lr"):
+            lr = group["lr"]
+            group.setdefault(REFERENCE_LR, lr.detach().clone() if isinstance(lr, Tensor) else lr)
 
     def _check(self, group: dict[str, Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
         self.check_group(group)
         checks.exclusive_flags(name, group)
+        checks.transform_options(name, group, decoupled=self.is_decoupled(group))
         checks.supported(name, group, self.unsupported)
         params = [entry[1] if isinstance(entry, tuple) else entry for entry in group["params"]]
         others = [p for g in getattr(self, "param_groups", []) if g is not group for p in g["params"]]
+        checks.orderless(name, group, params)
         checks.parameters(name, params, others, differentiable=bool(defaults.get("differentiable")))
         self._check_backend(group, params, self._backend)
 

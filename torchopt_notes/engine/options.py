@@ -4,18 +4,46 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from torch import Tensor
+
 from .backends import Backend
 
 
 class EngineOptions(TypedDict, total=False):
-    """What every optimizer takes besides its own arguments.
+    """What every optimizer takes besides its own arguments. ``docs/gradients.md`` says in which order it acts.
 
     Attributes:
         backend: who runs the rule: ``"auto"`` (default), ``"eager"``, ``"compiled"`` or ``"triton"``; see
             :meth:`~.optimizer.Optimizer.explain`.
+        max_grad_norm: clip all gradients of the optimizer by their common norm: multiply them with max_grad_norm /
+            (norm + 1e-6) where that is below 1, as :func:`torch.nn.utils.clip_grad_norm_` does. ``inf`` measures the
+            norm (:attr:`~.optimizer.Optimizer.grad_norm`) and clips nothing. A float, or a 0-d tensor. Default None.
+        grad_norm_type: p ≥ 1 of that p-norm, ``inf`` for the largest element. Default 2.
+        skip_nonfinite: a step whose gradients hold an inf or NaN changes nothing: no parameter, state or step count.
+            :attr:`~.optimizer.Optimizer.skipped_steps` counts them. Default False.
+        max_grad_value: clip each element of the gradient to [-max_grad_value, max_grad_value]. Default None.
+        adaptive_clip: clip the gradient of each unit (a row of a matrix, an output of a convolution; all of a tensor
+            with fewer than two dimensions) to adaptive_clip times the norm of the unit's weights. 0.01 is the paper's
+            (arXiv 2102.06171). Default None.
+        adaptive_eps: the least norm that a unit's weights count with there. Default 1e-3, the paper's.
+        l1: λ₁ ≥ 0. Added to the gradient as λ₁·sign(w); with ``decoupled_weight_decay`` the weights are moved towards
+            zero by lr·λ₁ after the update instead, and stay at exactly zero when they reach it. Default 0.
+        decouple_lr: decoupled penalties are multiplied by lr / (the group's first lr) instead of lr: what is taken off
+            per step does not depend on the size of lr, only on its schedule. Default False.
+        cautious_weight_decay: decay only those weights which the update does not move away from zero (arXiv
+            2510.12402); needs ``decoupled_weight_decay``. Default False.
     """
 
     backend: Backend
+    max_grad_norm: float | Tensor | None
+    grad_norm_type: float
+    skip_nonfinite: bool
+    max_grad_value: float | Tensor | None
+    adaptive_clip: float | Tensor | None
+    adaptive_eps: float
+    l1: float | Tensor
+    decouple_lr: bool
+    cautious_weight_decay: bool
 
 
 class Options(EngineOptions, total=False):
@@ -38,6 +66,16 @@ class Options(EngineOptions, total=False):
     fused: bool | None
 
 
+GROUP_OPTIONS = (
+    "max_grad_value",
+    "adaptive_clip",
+    "adaptive_eps",
+    "l1",
+    "decouple_lr",
+    "cautious_weight_decay",
+)
+"""The engine's options that each parameter group may have its own value of."""
+
 FLAGS = ("maximize", "foreach", "capturable", "differentiable", "fused")
 
 USUAL: dict[str, Any] = {
@@ -50,6 +88,12 @@ USUAL: dict[str, Any] = {
     "weight_decay": 0,
     "bias_correction": True,
     "eps_inside_sqrt": False,
+    "max_grad_value": None,
+    "adaptive_clip": None,
+    "adaptive_eps": 1e-3,
+    "l1": 0,
+    "decouple_lr": False,
+    "cautious_weight_decay": False,
 }
 """Group keys that mean this where they are missing. ``torch.optim``'s groups lack some of them, and so do ours while
 nothing else is asked for: checkpoints stay interchangeable."""
@@ -62,7 +106,11 @@ def option(group: dict[str, Any], name: str) -> Any:
 
 def unusual(**options: Any) -> dict[str, Any]:
     """The options that ask for something: what a group must spell out."""
-    return {name: value for name, value in options.items() if value is not USUAL[name] and value != USUAL[name]}
+    return {
+        name: value
+        for name, value in options.items()
+        if value is not USUAL[name] and (isinstance(value, Tensor) or value != USUAL[name])
+    }
 
 
 def split_options(options: Options) -> tuple[dict[str, Any], EngineOptions]:

@@ -14,7 +14,7 @@ from .buckets import Bucket, States
 from .device_array import DeviceArray, capturing
 from .launch import REFRESH_BLOCK, launch, refresh_constants
 from .layout import compute_dtype
-from .scalars import hyperparameters, row
+from .scalars import N_NUMBERS, hyperparameters, row, row_length
 from .steps import StepCounts
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class HostRows:
         self._first: list[int] = []
         self._inverse: npt.NDArray[np.int32] = np.empty(0, np.int32)
 
-    def refresh(self, optimizer: Optimizer, states: States) -> None:
+    def refresh(self, optimizer: Optimizer, states: States, signal: Tensor) -> None:
         """Advances the step counts and writes this step's numbers."""
         self._steps.advance(states)
         if self._version != self._steps.version:
@@ -68,7 +68,9 @@ class HostRows:
             numbers = row(optimizer, group, variant, float(self._steps.values[i]), self._steps.carried(i))
             lines.append([float(value) for value in numbers.values()])
         table = np.array(lines)
-        self._steps.carry(slice(None), [table[:, 1 + k][self._inverse] for k in range(len(variant.rule.carried))])
+        self._steps.carry(
+            slice(None), [table[:, N_NUMBERS + k][self._inverse] for k in range(len(variant.rule.carried))]
+        )
         self.rows = self._row_array.write(table)
 
 
@@ -81,7 +83,7 @@ class DeviceRows:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         n, device = len(bucket.members), bucket.kind.device
-        length = 1 + len(bucket.kind.variant.rule.scalar_names)
+        length = row_length(bucket.kind.variant.rule)
         self.rows = torch.zeros(n, length, dtype=compute_dtype(bucket.kind.dtype), device=device)
         self.tensor_row = torch.arange(n, dtype=torch.int32, device=device)
         place = {group: i for i, group in enumerate(bucket.groups)}
@@ -91,13 +93,11 @@ class DeviceRows:
         self._hyper_written: list[list[float]] = []
         self._addresses = DeviceArray(device, torch.int64)
         self._addresses_written: list[list[int]] = []
-        self._fresh = DeviceArray(device, torch.bool)
-        self._uncounted = torch.ones(n, dtype=torch.float32, device=device)
 
-    def refresh(self, optimizer: Optimizer, states: States) -> None:
+    def refresh(self, optimizer: Optimizer, states: States, signal: Tensor) -> None:
         """Advances the step counts and works out this step's numbers, all on the device."""
         hyper = self._write_hyper(optimizer)
-        columns = self._columns(states)
+        columns = self._columns(optimizer, states)
         addresses = [list(map(Tensor.data_ptr, column)) for column in columns]
         table = self._addresses.tensor
         if addresses != self._addresses_written or capturing():
@@ -109,6 +109,7 @@ class DeviceRows:
             addresses=table,
             hyper=hyper,
             tensor_group=self._tensor_group,
+            signal=signal,
             rows=self.rows,
             n_tensors=len(columns[0]),
             **refresh_constants(self.bucket.kind.variant, columns[0][0].dtype, n_hyper=hyper.shape[1]),
@@ -133,13 +134,10 @@ class DeviceRows:
             torch._foreach_copy_(targets, [values[g][i].detach() for g, i in places.tolist()])
         return table
 
-    def _columns(self, states: States) -> list[list[Tensor]]:
+    def _columns(self, optimizer: Optimizer, states: States) -> list[list[Tensor]]:
         """Each tensor's step count and carried numbers on the device, moved there when they are not."""
-        if not states.steps:
-            # Rules without a count: 0 before the first step of a new state, which the kernel makes 1, then 2 and so on.
-            if states.fresh is not None:
-                self._uncounted.masked_fill_(self._fresh.write(np.array(states.fresh)), 0)
-            return [list(self._uncounted.unbind())]
+        if not optimizer.has_step:
+            return [states.steps or optimizer.hidden_counts(self.bucket.params, states.fresh)]
         dtype = states.steps[0].dtype
         names = ("step", *self.bucket.kind.variant.rule.carried)
         for state in states.dicts:

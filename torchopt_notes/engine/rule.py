@@ -12,7 +12,11 @@ from torch import Tensor
 Scalar: TypeAlias = float | Tensor
 """A hyperparameter, or what follows from one: a Python float, or a 0-d tensor."""
 
-Decay: TypeAlias = Literal["none", "coupled", "decoupled"]
+Decay: TypeAlias = Literal["none", "coupled", "decoupled", "cautious"]
+"""How weight decay acts: added to the gradient, a multiple of the weight, or that where the update agrees with it."""
+
+L1: TypeAlias = Literal["none", "coupled", "decoupled"]
+"""How an L1 penalty acts: added to the gradient, or as a soft threshold after the update."""
 
 
 class EagerRule(Protocol):
@@ -110,23 +114,48 @@ class Rule:
         return found
 
 
+class Transform(NamedTuple):
+    """The choices about what happens to gradient and parameter around the rule, in the order in which it happens.
+
+    Attributes:
+        guarded: the step may turn out, on the device, to be one that changes nothing.
+        scaled: the gradient is multiplied by a number that all gradients share: loss scale, clipping by norm.
+        adaptive: each unit's gradient is clipped by the size of its weights.
+        clamped: the gradient is clipped element by element.
+        maximize: the gradient's sign is turned.
+        decay: how weight decay acts.
+        l1: how the L1 penalty acts.
+    """
+
+    guarded: bool = False
+    scaled: bool = False
+    adaptive: bool = False
+    clamped: bool = False
+    maximize: bool = False
+    decay: Decay = "none"
+    l1: L1 = "none"
+
+
 class Variant(NamedTuple):
     """The choices of a parameter group that change the code, or who runs it. Compared at every step.
 
     Attributes:
         rule: the mathematics.
         flags: the rule's own choices.
-        maximize: the gradient's sign is turned.
-        decay: how weight decay acts.
+        transform: what happens around the rule.
         differentiable: autograd follows the step.
-        on_device: step counts live on the parameter's device and are never read by the host (``capturable``).
+        on_device: step counts live on the parameter's device and are never read by the host (``capturable``, or a
+            step that only the device knows to be skipped).
         fused: the group demands the fused backend.
     """
 
     rule: Rule
     flags: tuple[Any, ...]
-    maximize: bool
-    decay: Decay
+    transform: Transform
     differentiable: bool
     on_device: bool
     fused: bool
+
+    def without_decay(self) -> Variant:
+        """The variant for a parameter that is exempt from weight decay and L1 penalty."""
+        return self._replace(transform=self.transform._replace(decay="none", l1="none"))

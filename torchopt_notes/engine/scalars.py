@@ -8,22 +8,36 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .rule import Scalar, Variant
-from .transform import decay_scalar
+from .options import option
+from .rule import Rule, Scalar, Variant
+from .transform import Numbers, numbers
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
 
 
-class Row(NamedTuple):
-    """The decay's number and the rule's ``scalars``."""
+N_NUMBERS = len(Numbers._fields)
 
-    decay: Scalar
+
+class Row(NamedTuple):
+    """The transform's numbers and the rule's ``scalars``."""
+
+    transform: Numbers
     scalars: tuple[Scalar, ...]
 
     def values(self) -> tuple[Scalar, ...]:
         """All of them, flat, in the order in which kernels and compiled functions take them."""
-        return self.decay, *self.scalars
+        return *self.transform, *self.scalars
+
+    @classmethod
+    def of(cls, scalar_type: type[tuple[Any, ...]], values: Sequence[Scalar]) -> Row:
+        """The row whose ``values`` these are, of a rule whose ``scalars`` returns this type."""
+        return cls(Numbers(*values[:N_NUMBERS]), scalar_type(*values[N_NUMBERS:]))  # type: ignore[arg-type]
+
+
+def row_length(rule: Rule) -> int:
+    """How many values a row of ``rule`` has."""
+    return N_NUMBERS + len(rule.scalar_names)
 
 
 def row(
@@ -42,27 +56,54 @@ def row(
         read: turn tensors on the CPU into floats, unless autograd follows them. torch's operations then round exactly
             as they do in ``torch.optim``. A tensor on another device is never read.
     """
-    lr, weight_decay, *hyper = hyperparameters(optimizer, group)
-    scalars = variant.rule.scalars(step, *carried, *hyper)
-    decay = decay_scalar(variant.decay, lr, weight_decay)
+    lr, *limits, weight_decay, l1 = map(_scalar, transform_hyper(group))
+    scalars = variant.rule.scalars(step, *carried, *map(_scalar, optimizer.hyper(group)))
+    found = numbers(variant.transform, lr, limits, weight_decay, l1)
     if read:
         # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
-        decay = decay if variant.decay == "decoupled" else _read(decay)
-        return Row(decay, type(scalars)(*map(_read, scalars)))  # type: ignore[arg-type]
-    return Row(decay, scalars)
+        decay = found.decay if variant.transform.decay == "decoupled" else _read(found.decay)
+        found = Numbers(*map(_read, found))._replace(decay=decay)
+        return Row(found, type(scalars)(*map(_read, scalars)))  # type: ignore[arg-type]
+    return Row(found, scalars)
+
+
+def transform_hyper(group: dict[str, Any]) -> tuple[Scalar, ...]:
+    """What the transform's numbers follow from: lr, the limits of clipping, weight decay and L1 penalty."""
+    max_value, adaptive_clip = group.get("max_grad_value"), group.get("adaptive_clip")
+    return (
+        group["lr"],
+        # What is not asked for is not used either.
+        0.0 if max_value is None else max_value,
+        0.0 if adaptive_clip is None else adaptive_clip,
+        option(group, "adaptive_eps"),
+        penalty(group, "weight_decay"),
+        penalty(group, "l1"),
+    )
+
+
+def penalty(group: dict[str, Any], name: str) -> Scalar:
+    """A penalty that lr is multiplied with: divided by the group's first lr, if its size is not to matter."""
+    value: Scalar = option(group, name)
+    return value / group[REFERENCE_LR] if group.get("decouple_lr") else value
+
+
+REFERENCE_LR = "reference_lr"
+"""The group key that keeps the first lr for ``decouple_lr``. Not ``initial_lr``: some schedulers set that to the lr at
+which they start, however small."""
 
 
 def hyperparameters(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Scalar, ...]:
-    """lr and weight decay, then what the rule's ``scalars`` takes after the step; tensors as 0-d tensors."""
-    return tuple(
-        value.squeeze() if isinstance(value, Tensor) and value.dim() else value
-        for value in (group["lr"], group.get("weight_decay", 0.0), *optimizer.hyper(group))
-    )
+    """All that a row follows from but the step and what is carried; tensors as 0-d tensors."""
+    return tuple(map(_scalar, (*transform_hyper(group), *optimizer.hyper(group))))
 
 
 def exact(count: Tensor) -> Tensor:
     """A copy of a count in fp64: in fp32, 1 - 0.999ᵗ would be off by 6e-5 of itself at the first step."""
     return count.to(torch.float64, copy=True)
+
+
+def _scalar(value: Scalar) -> Scalar:
+    return value.squeeze() if isinstance(value, Tensor) and value.dim() else value
 
 
 def _read(value: Scalar) -> Scalar:

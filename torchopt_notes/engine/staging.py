@@ -99,6 +99,16 @@ class Staging:
             function(values, *[vector.data for vector in work])
             torch._foreach_copy_(params[span], batch.param_views)
 
+    def measure(self, function: Callable[..., None], sums: Tensor, grads: list[Tensor]) -> None:
+        """Adds the gradients to ``sums``, in as few calls as the area's size allows."""
+        if self._is_complex:
+            grads = [real(grad) for grad in grads]
+        for batch in self._batches:
+            torch._foreach_copy_(batch.grad_views, grads[batch.start : batch.stop])
+            vector = self._grad_vector[: batch.padded]
+            vector[sum(map(Tensor.numel, batch.grad_views)) :].zero_()  # what another batch left there
+            function(sums, vector.data)
+
     def _batch(self, start: int, stop: int, padded: int) -> Batch:
         device = self._param_vector.device
         return Batch(

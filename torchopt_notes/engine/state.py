@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .rule import Rule
 
 
+KEPT: dict[str, Any] = {"_backend": "auto", "_max_grad_norm": None, "_grad_norm_type": 2.0, "_skip_nonfinite": False}
+"""The optimizer's own attributes that copies and pickles keep, and what they are in those of older versions."""
+
+
 class StatefulOptimizer(torch.optim.Optimizer):
     """What an optimizer here keeps per parameter, and how it survives checkpoints, copies and pickling."""
 
@@ -23,6 +27,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
     has_step: ClassVar[bool] = True
     _backend: str
     _created: dict[Tensor, list[str]]
+    _hidden: dict[Tensor, Tensor]
 
     def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them, without 0-d counts."""
@@ -68,10 +73,16 @@ class StatefulOptimizer(torch.optim.Optimizer):
             for member in bucket.members:
                 self._create(member)
             columns, steps, counts = self._columns(dicts, names, carried)
+        if bucket.kind.variant.on_device and any(count.device != bucket.kind.device for count in steps):
+            for state in dicts:
+                state |= {name: state[name].to(bucket.kind.device) for name in ("step", *carried)}
+            columns, steps, counts = self._columns(dicts, names, carried)
         for name, column, numels in zip(names, columns, bucket.state_numels, strict=True):
             if list(map(Tensor.numel, column)) != numels:
                 bucket.check_state(name, column)
         fresh = [param in self._created for param in bucket.params] if self._created else None
+        if bucket.kind.variant.on_device and not self.has_step:
+            steps = self.hidden_counts(bucket.params, fresh)
         return States(dicts, steps, columns, fresh, counts)
 
     def _columns(
@@ -80,6 +91,18 @@ class StatefulOptimizer(torch.optim.Optimizer):
         columns = [[state[name] for state in dicts] for name in names]
         steps = [state["step"] for state in dicts] if self.has_step else []
         return columns, steps, [[state[name] for state in dicts] for name in carried]
+
+    def hidden_counts(self, params: list[Tensor], fresh: list[bool] | None) -> list[Tensor]:
+        """Step counts of a rule that keeps none in its state, for where only the device knows whether a step was taken.
+
+        Counted from 1 for states that are not new: a rule without a count looks at its first step alone.
+        """
+        for i, param in enumerate(params):
+            count = self._hidden.get(param)
+            if (fresh is not None and fresh[i]) or count is None or count.device != param.device:
+                first = fresh is not None and fresh[i]
+                self._hidden[param] = torch.full((), 0.0 if first else 1.0, device=param.device)
+        return [self._hidden[param] for param in params]
 
     def create_states(self, group: dict[str, Any]) -> None:
         """Makes the states of a group's parameters now, rather than with their first gradient."""
@@ -111,6 +134,10 @@ class StatefulOptimizer(torch.optim.Optimizer):
             else:
                 state[name] = self.new_state(name, group, param)
 
+    def transient(self) -> dict[str, Any]:
+        """The attributes that copies and pickles begin without."""
+        raise NotImplementedError
+
     def _forget(self) -> None:
         """Drops what was planned; the next step plans anew."""
         raise NotImplementedError
@@ -132,15 +159,16 @@ class StatefulOptimizer(torch.optim.Optimizer):
             del self._loading
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_backend": self._backend}
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in KEPT}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         defaults = dict(state.get("defaults", self.__dict__.get("defaults", {})))
         super().__setstate__(state)
         self.defaults = defaults  # torch adds a key that not all groups have
-        self.__dict__.setdefault("_backend", "auto")
-        self.__dict__.setdefault("_captured", set())
+        for name, value in (KEPT | self.transient()).items():
+            self.__dict__.setdefault(name, value)
         self._created = {}
+        self._hidden = {}
         self._forget()
         for group in self.param_groups:
             self.fill_group(group)

@@ -15,6 +15,7 @@ from ..engine.layout import state_shape
 from ..engine.optimizer import Optimizer
 from ..engine.options import EngineOptions, unusual
 from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
+from ..engine.scalars import penalty
 
 
 class AdafactorScalars(NamedTuple):
@@ -237,14 +238,17 @@ class Adafactor(Optimizer):
 
     def decay(self, group: dict[str, Any]) -> Decay:
         """The decoupled form is the rule's own: the weights are measured before it."""
-        return "none" if _decoupled(group) else super().decay(group)
+        form = super().decay(group)
+        return "none" if form == "decoupled" else form
+
+    @classmethod
+    def is_decoupled(cls, group: dict[str, Any]) -> bool:
+        """Decoupled unless the group says otherwise: torch's groups have no word for it."""
+        return bool(group.get("decoupled_weight_decay", True))
 
     def flags(self, group: dict[str, Any]) -> AdafactorFlags:
         """The choices that change the code, but for the dtype's ε."""
-        weight_decay = group["weight_decay"]
-        return AdafactorFlags(
-            decay=_decoupled(group) and (isinstance(weight_decay, Tensor) or weight_decay != 0), eps_of=""
-        )
+        return AdafactorFlags(decay=super().decay(group) == "decoupled", eps_of="")
 
     def param_variant(self, variant: Variant, group: dict[str, Any], param: Tensor) -> Variant:
         """Matrices are factored, and the default ε₁ is that of the parameter's dtype."""
@@ -255,8 +259,4 @@ class Adafactor(Optimizer):
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """The arguments of the rule's ``scalars`` after the step."""
         eps1, eps2 = group["eps"]
-        return group["lr"], group["beta2_decay"], eps1 or 0.0, eps2, group["d"], group["weight_decay"]
-
-
-def _decoupled(group: dict[str, Any]) -> bool:
-    return bool(group.get("decoupled_weight_decay", True))
+        return group["lr"], group["beta2_decay"], eps1 or 0.0, eps2, group["d"], penalty(group, "weight_decay")

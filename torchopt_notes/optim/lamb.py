@@ -14,6 +14,7 @@ from ..engine.arithmetic import add_, add_number, addcmul_, lerp_, norm, scaled
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
+from ..engine.scalars import penalty
 from .trust import trust_ratio
 
 
@@ -188,14 +189,14 @@ class LAMB(Optimizer):
 
     def decay(self, group: dict[str, Any]) -> Decay:
         """The decoupled form is the rule's own: it belongs inside of the ratio."""
-        return "none" if group["decoupled_weight_decay"] else super().decay(group)
+        form = super().decay(group)
+        return "none" if form == "decoupled" else form
 
     def flags(self, group: dict[str, Any]) -> LAMBFlags:
         """The choices that change the code."""
-        decays = group["decoupled_weight_decay"] and super().decay(group) != "none"
         return LAMBFlags(
             adapt=bool(group["always_adapt"] or super().decay(group) != "none"),
-            decay=decays,
+            decay=super().decay(group) == "decoupled",
             clamp=group["clamp_value"] is not None,
             trust_clip=bool(group["trust_clip"]),
         )
@@ -205,10 +206,10 @@ class LAMB(Optimizer):
         if not (group["exempt_1d"] and param.dim() < 2):
             return variant
         flags = LAMBFlags(*variant.flags)._replace(adapt=False, decay=False)
-        return variant._replace(flags=flags, decay="none")
+        return variant._replace(flags=flags).without_decay()
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """The arguments of the rule's ``scalars`` after the step."""
         clamp_value = 0.0 if group["clamp_value"] is None else group["clamp_value"]
         corrected = float(group["bias_correction"])
-        return group["lr"], *group["betas"], group["eps"], group["weight_decay"], clamp_value, corrected
+        return group["lr"], *group["betas"], group["eps"], penalty(group, "weight_decay"), clamp_value, corrected

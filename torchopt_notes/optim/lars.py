@@ -174,7 +174,7 @@ class LARS(Optimizer):
         if not (group["exempt_1d"] and param.dim() < 2):
             return variant
         flags = LARSFlags(*variant.flags)._replace(adapt=False, decay=False)
-        return variant._replace(flags=flags, decay="none")
+        return variant._replace(flags=flags).without_decay()
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """The arguments of the rule's ``scalars`` after the step."""

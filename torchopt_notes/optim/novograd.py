@@ -15,6 +15,7 @@ from ..engine.layout import compute_dtype
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar
+from ..engine.scalars import penalty
 
 
 class NovoGradScalars(NamedTuple):
@@ -153,13 +154,14 @@ class NovoGrad(Optimizer):
 
     def decay(self, group: dict[str, Any]) -> Decay:
         """The decoupled form is the rule's own: it goes through the momentum."""
-        return "none" if group["decoupled_weight_decay"] else super().decay(group)
+        form = super().decay(group)
+        return "none" if form == "decoupled" else form
 
     def flags(self, group: dict[str, Any]) -> NovoGradFlags:
         """The choices that change the code."""
-        return NovoGradFlags(decay=group["decoupled_weight_decay"] and super().decay(group) != "none")
+        return NovoGradFlags(decay=super().decay(group) == "decoupled")
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """The arguments of the rule's ``scalars`` after the step."""
         averaged = float(group["grad_averaging"])
-        return group["lr"], *group["betas"], group["eps"], group["weight_decay"], averaged
+        return group["lr"], *group["betas"], group["eps"], penalty(group, "weight_decay"), averaged

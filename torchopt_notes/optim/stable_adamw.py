@@ -14,6 +14,7 @@ from ..engine.arithmetic import add_number, addcmul_, lerp_, mean, settled
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar
+from ..engine.scalars import penalty
 
 
 class StableAdamWScalars(NamedTuple):
@@ -153,13 +154,14 @@ class StableAdamW(Optimizer):
 
     def decay(self, group: dict[str, Any]) -> Decay:
         """The decoupled form is the rule's own: it takes the layer's learning rate."""
-        return "none" if group["decoupled_weight_decay"] else super().decay(group)
+        form = super().decay(group)
+        return "none" if form == "decoupled" else form
 
     def flags(self, group: dict[str, Any]) -> StableAdamWFlags:
         """The choices that change the code."""
-        return StableAdamWFlags(decay=group["decoupled_weight_decay"] and super().decay(group) != "none")
+        return StableAdamWFlags(decay=super().decay(group) == "decoupled")
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """The arguments of the rule's ``scalars`` after the step."""
         corrected = float(group["bias_correction"])
-        return group["lr"], *group["betas"], group["eps"], group["weight_decay"], corrected
+        return group["lr"], *group["betas"], group["eps"], penalty(group, "weight_decay"), corrected

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ..engine.layout import compute_dtype
-from ..engine.rule import Variant
+from ..engine.rule import Transform, Variant
+from ..engine.scalars import N_NUMBERS
 from .cases import CASES
 
 DTYPES = {
@@ -22,6 +23,15 @@ DTYPES = {
 }
 """Of parameter and gradient, and of the states."""
 
+
+ALL_TRANSFORMS = {
+    "+coupled": Transform(
+        guarded=True, scaled=True, adaptive=True, clamped=True, maximize=True, decay="coupled", l1="coupled"
+    ),
+    "+decoupled": Transform(guarded=True, scaled=True, clamped=True, decay="cautious", l1="decoupled"),
+    "+clip": Transform(scaled=True, decay="decoupled"),
+}
+"""What can happen around a rule, all at once; and clipping by norm alone, which is what most people use."""
 
 KERNELS = {
     "element": ("update",),
@@ -68,24 +78,29 @@ class Source:
 
 def jobs(targets: Sequence[str], dtypes: Sequence[str]) -> Iterator[Job]:
     """Every rule with its flags, in every dtype, and every rule's scalars, for every target."""
-    seen: set[tuple[object, str]] = set()
+    seen: set[object] = set()
     for case, shape in product(CASES, ((2, 2), (2,))):
         optimizer = case.optimizer([torch.nn.Parameter(torch.zeros(shape))], backend="eager", **case.kwargs)
         group = optimizer.param_groups[0]
         (param,) = group["params"]
-        variant = optimizer.param_variant(optimizer.variant(group), group, param)
+        own = optimizer.param_variant(optimizer.variant(group), group, param)
         names = optimizer.state_names(group, param)
-        update_key = (variant.rule.eager, variant.flags, variant.maximize, variant.decay)
-        for target in targets:
-            if (update_key, target) not in seen:
-                seen.add((update_key, target))
+        variants = {case.name: own}
+        if own.rule not in seen:
+            seen.add(own.rule)
+            variants |= {case.name + name: own._replace(transform=t) for name, t in ALL_TRANSFORMS.items()}
+        for (name, variant), target in product(variants.items(), targets):
+            update_key = (variant.rule.eager, variant.flags, variant.transform, target)
+            if update_key not in seen:
+                seen.add(update_key)
                 for dtype in dtypes if names else [dtype for dtype in dtypes if "states" not in dtype]:
                     for kernel in KERNELS[variant.rule.span]:
-                        yield Job(case.name, variant, names, dtype, target, kernel)
-            scalars_key = (variant.rule.kernel, variant.decay == "decoupled")
-            if (scalars_key, target) not in seen:
-                seen.add((scalars_key, target))
-                yield Job(case.name, variant, names, "fp64", target, "scalars")
+                        yield Job(name, variant, names, dtype, target, kernel)
+            transform = variant.transform
+            scalars_key = (variant.rule.kernel, transform.decay, transform.l1, transform.guarded, target)
+            if scalars_key not in seen:
+                seen.add(scalars_key)
+                yield Job(name, variant, names, "fp64", target, "scalars")
 
 
 def source(job: Job) -> Source:
@@ -115,6 +130,9 @@ def _pass_over_chunks(job: Job) -> Source:
         "chunk_index": "*i32",
         "rows": _floats(job),
         "tensor_row": "*i32",
+        "signal": "*fp64",
+        "units": _floats(job),
+        "unit_layout": "*i64",
         "n_tensors": "i32",
     }
     if norms is None:
@@ -129,7 +147,9 @@ def _pass_over_chunks(job: Job) -> Source:
         signature |= {"factors": _floats(job), "layout": "*i64"}
         signature |= {"partials": _floats(job), "first_partial": "i64", "n_partials": "i32"}
         signature |= dict.fromkeys(constants, "constexpr")
-        read = {*norms.measured, *(shaped if early else ()), *(("param",) if job.variant.decay == "coupled" else ())}
+        transform = job.variant.transform
+        coupled = ("param",) if "coupled" in (transform.decay, transform.l1) else ()
+        read = {*norms.measured, *(shaped if early else ()), *coupled}
         stores = states if early else 0
         return Source(layerwise.measure_bucket, signature, constants, _total(sizes, read), stores)
     constants = apply_constants(job.variant, dtypes, early=early, aligned=True)
@@ -153,6 +173,7 @@ def _finish(job: Job) -> Source:
         "first_chunk": "*i64",
         "rows": _floats(job),
         "tensor_row": "*i32",
+        "signal": "*fp64",
         "partials": _floats(job),
         "numbers": _floats(job),
         "n_tensors": "i32",
@@ -166,10 +187,12 @@ def _factors(job: Job) -> Source:
     from ..kernels import factored
 
     dtype, state = DTYPES[job.dtype]
-    common = {"addresses": "*i64", "rows": _floats(job), "tensor_row": "*i32", "partials": _floats(job)}
+    common = {"addresses": "*i64", "rows": _floats(job), "tensor_row": "*i32", "signal": "*fp64"}
+    common |= {"partials": _floats(job)}
     if job.kernel == "factor":
         constants = factor_constants(job.variant, (dtype, dtype))
-        tables = {"shapes": "*i64", "tile_tensor": "*i32", "tile_index": "*i32", "n_tensors": "i32"}
+        tables = {"units": _floats(job), "unit_layout": "*i64"}
+        tables |= {"shapes": "*i64", "tile_tensor": "*i32", "tile_index": "*i32", "n_tensors": "i32"}
         return Source(factored.factor_bucket, common | tables | dict.fromkeys(constants, "constexpr"), constants)
     if job.kernel == "mean":
         signature = {"matrices": "*i64", "factors": _floats(job), "BLOCK": "constexpr"}
@@ -185,13 +208,14 @@ def _scalars(job: Job) -> Source:
     from ..kernels import skeleton
 
     rule = job.variant.rule
-    # lr and weight decay in place of the step and what is carried.
-    n_hyper = rule.scalars.__code__.co_argcount + 1 - len(rule.carried)
+    # lr and the transform's hyperparameters in place of the step and what is carried.
+    n_hyper = rule.scalars.__code__.co_argcount + N_NUMBERS - len(rule.carried)
     constants = refresh_constants(job.variant, torch.float32, n_hyper=n_hyper)
     signature = {
         "addresses": "*i64",
         "hyper": "*fp64",
         "tensor_group": "*i32",
+        "signal": "*fp64",
         "rows": "*fp32",
         "n_tensors": "i32",
     } | dict.fromkeys(constants, "constexpr")

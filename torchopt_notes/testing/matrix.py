@@ -151,7 +151,9 @@ def _only_decay(optimizer: type[Optimizer]) -> Decay | None:
     """The form of weight decay of a class that has only one."""
     if "decoupled_weight_decay" in accepted(optimizer):
         return None
-    return decay_form({**_example(optimizer).param_groups[0], "weight_decay": DECAY})
+    example = _example(optimizer)
+    group = {**example.param_groups[0], "weight_decay": DECAY}
+    return decay_form(group, decoupled=example.is_decoupled(group))
 
 
 def _example(optimizer: type[Optimizer]) -> Optimizer:
