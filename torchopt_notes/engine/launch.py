@@ -39,7 +39,7 @@ ON_HIP = {"num_warps": NUM_WARPS}
 REFRESH_BLOCK = 128
 FINISH_BLOCK = 1024
 FOLD_BLOCK = 128
-DECIDE_BLOCK = 4096
+DECIDE_BLOCK = 2048
 UNIT_RUN, UNIT_BLOCK = 8192, 1024
 """Elements of a unit that one program sums up, and how many at a time."""
 

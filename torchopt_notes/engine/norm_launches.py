@@ -11,6 +11,7 @@ from ..kernels import norms
 from .decision import Question
 from .launch import DECIDE_BLOCK, TRITON_DTYPES, launch
 from .launch_table import ChunkMap, LaunchTable
+from .layout import compute_dtype
 
 NORM_BLOCK = 4096
 """Elements per program: 8 accesses of 128 bits per thread in flight for fp32, with nothing to compute between them."""
@@ -76,17 +77,51 @@ def launch_decision(
         signal=signal,
         skipped=skipped,
         n_partials=1 if partials is None else partials.shape[1],
-        ORDER=question.order,
-        PRECISION=TRITON_DTYPES[question.precision],
-        MEASURED=partials is not None,
-        LIMITED=limit is not None,
-        UNSCALED=grad_scale is not None,
-        FOUND=found_inf is not None,
-        CHECK=question.check,
-        BLOCK=DECIDE_BLOCK,
+        **decision_constants(
+            question.order,
+            question.precision,
+            measured=partials is not None,
+            limited=limit is not None,
+            unscaled=grad_scale is not None,
+            found=found_inf is not None,
+            check=question.check,
+        ),
     )
 
 
 def sum_constants(dtype: torch.dtype, order: float, *, aligned: bool) -> dict[str, Any]:
     """The compile-time arguments of ``norms.sum_bucket``."""
     return {"DTYPE": TRITON_DTYPES[dtype], "ORDER": order, "CHECK": True, "ALIGNED": aligned, "BLOCK": NORM_BLOCK}
+
+
+def decision_constants(
+    order: float,
+    precision: torch.dtype,
+    *,
+    measured: bool,
+    limited: bool,
+    unscaled: bool,
+    found: bool,
+    check: bool,
+) -> dict[str, Any]:
+    """The compile-time arguments of ``norms.decide``."""
+    return {
+        "ORDER": order,
+        "PRECISION": TRITON_DTYPES[precision],
+        "MEASURED": measured,
+        "LIMITED": limited,
+        "UNSCALED": unscaled,
+        "FOUND": found,
+        "CHECK": check,
+        "BLOCK": DECIDE_BLOCK,
+    }
+
+
+def scale_constants(dtype: torch.dtype, *, aligned: bool) -> dict[str, Any]:
+    """The compile-time arguments of ``norms.scale_bucket``."""
+    return {
+        "DTYPE": TRITON_DTYPES[dtype],
+        "COMPUTE": TRITON_DTYPES[compute_dtype(dtype)],
+        "ALIGNED": aligned,
+        "BLOCK": NORM_BLOCK,
+    }

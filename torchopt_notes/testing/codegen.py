@@ -16,9 +16,11 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from .kernel_sources import DTYPES, Job, jobs, source
+from .shared_sources import SharedJob, shared_jobs, shared_source
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32),
@@ -33,7 +35,7 @@ _WIDE = r"\.v(?:4\.b32|4\.f32|2\.b64|2\.f64|8\.b16)\b"
 class Result:
     """What the compiler made of a job. ``broken`` says how it breaks the rule, or is empty."""
 
-    job: Job
+    job: Job | SharedJob
     registers: int
     stack: int
     spills: int
@@ -45,20 +47,19 @@ class Result:
     broken: str
 
 
-def compile_job(job: Job) -> Result:
+def compile_job(job: Job | SharedJob) -> Result:
     """Compiles one kernel and reads the compiler's report and the code."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
     from ..engine.launch import NUM_WARPS, ON_CUDA, ON_HIP
-    from ..engine.launch_table import BLOCK
 
-    wanted = source(job)
+    wanted = source(job) if isinstance(job, Job) else shared_source(job)
     arguments = ASTSource(fn=wanted.kernel, signature=wanted.signature, constexprs=wanted.indexed_constants)
     options = ON_CUDA if job.target.startswith("sm_") else ON_HIP
     compiled = compile(arguments, target=GPUTarget(*TARGETS[job.target]), options=options)
     # Bytes per element to 128-bit accesses per thread.
-    per_thread = BLOCK // (NUM_WARPS * 32) / 16
+    per_thread = wanted.block // (NUM_WARPS * 32) / 16
     loads, stores = (None if size is None else int(size * per_thread) for size in (wanted.loads, wanted.stores))
     size = float((wanted.loads or 0) + (wanted.stores or 0))
     if job.target.startswith("sm_"):
@@ -147,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("kernels cannot be compiled in a process with TRITON_INTERPRET=1; unset it", file=sys.stderr)
         return 2
     with ProcessPoolExecutor() as pool:
-        results = list(pool.map(compile_job, jobs(chosen.targets, chosen.dtypes), chunksize=4))
+        every = chain(shared_jobs(chosen.targets, chosen.dtypes), jobs(chosen.targets, chosen.dtypes))
+        results = list(pool.map(compile_job, every, chunksize=4))
     print(show(results))
     return int(any(result.broken for result in results))
 

@@ -13,6 +13,7 @@ from ..engine.layout import compute_dtype
 from ..engine.rule import Transform, Variant
 from ..engine.scalars import N_NUMBERS
 from .cases import CASES
+from .source import Source
 
 DTYPES = {
     "fp32": (torch.float32, torch.float32),
@@ -52,28 +53,6 @@ class Job:
     dtype: str
     target: str
     kernel: str = "update"
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the compiler takes, and what it should make of it.
-
-    Attributes:
-        kernel: the Triton function.
-        signature, constants: its arguments' types, and its compile-time arguments.
-        loads, stores: bytes per element that the main path must move in 128-bit accesses; None where that is no demand.
-    """
-
-    kernel: Any
-    signature: dict[str, str]
-    constants: dict[str, Any]
-    loads: int | None = None
-    stores: int | None = None
-
-    @property
-    def indexed_constants(self) -> dict[Any, Any]:
-        """The compile-time arguments by position, as the compiler takes them."""
-        return {(self.kernel.arg_names.index(name),): value for name, value in self.constants.items()}
 
 
 def jobs(targets: Sequence[str], dtypes: Sequence[str]) -> Iterator[Job]:
