@@ -105,6 +105,8 @@ class SparseAdam(Optimizer):
     unsupported: ClassVar[Mapping[str, str]] = {
         "complex": "torch.optim.SparseAdam has no rule for them",
         "weight_decay": "a decay would touch every row",
+        "l1": "a penalty would touch every row",
+        "adaptive_clip": "a gradient of some rows does not tell the size of the others",
         "fused": "there is no fused form of a sparse step",
         "capturable": "how many rows a gradient names must be read on the host",
         "differentiable": "autograd cannot follow the update of single rows",

@@ -36,7 +36,8 @@ class Feature:
         unsupported: under which names a class may declare in ``Optimizer.unsupported`` that it has no meaning there.
         dtype: of parameters and gradients.
         sparse: whether gradients are sparse.
-        decay: the form of weight decay that is asked for.
+        decay: the form of weight decay, or of an L1 penalty, that is asked for.
+        grad_scale: what gradients are multiplied with, and the optimizer is told so as by ``torch.amp.GradScaler``.
         changes: whether the result must differ from that of a step without the feature, or must not; None if the two
             cannot be compared.
     """
@@ -47,6 +48,7 @@ class Feature:
     dtype: torch.dtype = torch.float32
     sparse: bool = False
     decay: Decay | None = None
+    grad_scale: float | None = None
     changes: bool | None = None
 
 
@@ -76,6 +78,33 @@ FEATURES: tuple[Feature, ...] = (
     _option("capturable", changes=False),
     _option("fused", changes=False),
     _option("differentiable", changes=False),
+    Feature("`max_grad_norm`", {"max_grad_norm": 0.5}),
+    Feature("`max_grad_value`", {"max_grad_value": 0.5}, ("max_grad_value",)),
+    Feature("`adaptive_clip`", {"adaptive_clip": 0.01}, ("adaptive_clip",)),
+    Feature("coupled `l1`", {"l1": DECAY}, ("l1",), decay="coupled", changes=True),
+    Feature("decoupled `l1`", {"l1": DECAY}, ("l1", "decoupled_weight_decay"), decay="decoupled", changes=True),
+    Feature(
+        "`decouple_lr`",
+        {"weight_decay": DECAY, "decouple_lr": True},
+        ("weight_decay", "decoupled_weight_decay"),
+        decay="decoupled",
+        changes=True,
+    ),
+    Feature(
+        "cautious decay",
+        {"weight_decay": DECAY, "cautious_weight_decay": True},
+        ("weight_decay", "decoupled_weight_decay"),
+        decay="decoupled",
+        changes=True,
+    ),
+    Feature("`skip_nonfinite`", {"skip_nonfinite": True}, changes=False),
+    Feature(
+        "`skip_nonfinite` on the device",
+        {"skip_nonfinite": True, "capturable": True},
+        ("capturable",),
+        changes=False,
+    ),
+    Feature("AMP", grad_scale=1024.0, changes=False),
 )
 
 RULES: dict[tuple[str, Backend], str] = {
