@@ -8,6 +8,7 @@
 """
 
 from .engine.optimizer import Optimizer
+from .groups import describe_groups, param_groups
 from .optim.adabelief import AdaBelief
 from .optim.adadelta import Adadelta
 from .optim.adafactor import Adafactor
@@ -61,5 +62,7 @@ __all__ = [
     "SparseAdam",
     "StableAdamW",
     "create_optimizer",
+    "describe_groups",
     "list_optimizers",
+    "param_groups",
 ]
