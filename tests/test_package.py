@@ -58,9 +58,10 @@ def test_the_readme_example_runs():
         exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["parity.md"])
+@pytest.mark.parametrize("page", ["gradients.md", "groups.md", "parity.md"])
 def test_the_examples_in_the_docs_run(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
     assert blocks
+    namespace: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, page, "exec"), {})
+        exec(compile(block, page, "exec"), namespace)

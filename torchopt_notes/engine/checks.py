@@ -19,7 +19,7 @@ from .options import option
 
 def _number(value: Any) -> float:
     if isinstance(value, Tensor):
-        return math.nan if value.is_meta or value.numel() != 1 else value.detach().item()
+        return math.nan if value.is_meta or value.numel() != 1 or value.is_complex() else value.detach().item()
     return float(value) if isinstance(value, Real) else math.nan
 
 

@@ -128,11 +128,12 @@ class CompiledRunner:
         if kind.dtype.is_complex and order != 2:
             return power_sums(grads, order)  # pairs of reals have no other norm in common with complex numbers
         function = compiled_sums(order, kind.grad_dtype.to_real())
+        staged_function = compiled_sums(order, self._grad_dtype.to_real())
         sums = torch.zeros(2, dtype=torch.float64, device=kind.device)
         staged = {i for part in self._parts for i in part.staged}
         for part in self._parts:
             if part.staging is not None:
-                part.staging.measure(function, sums, [grads[i] for i in part.staged])
+                part.staging.measure(staged_function, sums, [grads[i] for i in part.staged])
         for i, grad in enumerate(grads):
             if i not in staged and grad.numel():
                 vector = flat(grad if is_dense(grad) else dense_copy(grad))

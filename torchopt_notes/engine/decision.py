@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,11 +54,12 @@ def decide(question: Question, found: Sequence[Tensor], skipped: Tensor) -> Tens
     if question.grad_scale is not None:
         inverse = question.grad_scale.to(device, torch.float64, non_blocking=True).squeeze().reciprocal()
     norm = (norm * inverse).to(question.precision)
-    scale = torch.ones_like(norm)
-    if question.max_norm is not None:
-        limit = question.max_norm
-        if isinstance(limit, Tensor):
-            limit = limit.detach().squeeze().to(device, question.precision, non_blocking=True)
+    scale, limit = torch.ones_like(norm), question.max_norm
+    # A limit of inf clips nothing, not even a norm of inf or NaN.
+    if isinstance(limit, Tensor):
+        limit = limit.detach().squeeze().to(device, question.precision, non_blocking=True)
+        scale = torch.where(limit == math.inf, 1.0, clip_coefficient(norm, limit))
+    elif limit is not None and limit != math.inf:
         scale = clip_coefficient(norm, limit)
     if question.found_inf is not None:
         skip = skip | (question.found_inf.to(device, non_blocking=True).squeeze() > 0)

@@ -17,7 +17,7 @@ from .layout import compute_dtype, real
 from .norms import power_sums
 from .rule import Scalar, Variant
 from .scalars import Row, exact, row
-from .transform import UNCHANGED, Signal, after_rule, before_rule, needs_before
+from .transform import UNCHANGED, Signal, after_rule, before_rule, limited, needs_before
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -49,8 +49,8 @@ class EagerRunner:
             group = optimizer.param_groups[member.group]
             step = advance(states, i, variant, signal)
             carried = [_carried(column[i], variant) for column in states.carried]
-            # Numbers that stay tensors (capturable, differentiable) have no value that a dictionary could look up.
-            key = (member.group, *[id(value) if isinstance(value, Tensor) else value for value in (step, *carried)])
+            # Numbers that stay tensors (capturable, differentiable) have no value to look up: each member has its own.
+            key = (member.group, *[i if isinstance(value, Tensor) else value for value in (step, *carried)])
             if key not in rows:
                 rows[key] = row(optimizer, group, variant, step, carried, read=not variant.on_device)
             if member.param.numel():  # a rule need not think of the mean of nothing
@@ -118,6 +118,9 @@ def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant:
     if param.is_complex() and not (rule.complex_native or grad.is_sparse):
         state = [real(tensor) for tensor in state]
         if rule.real_transform:
+            if variant.transform.adaptive:  # as pairs of reals, a vector would look like a matrix
+                grad = limited(param, grad, row.transform, signal, variant.transform)
+                variant = variant._replace(transform=variant.transform._replace(scaled=False, adaptive=False))
             param, grad = real(param), real(grad)
     before = param.clone() if needs_before(variant.transform) else None
     # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.

@@ -114,13 +114,15 @@ class GradientControl(StatefulOptimizer):
     def _decide(self, work: Work) -> dict[torch.device, Signal] | None:
         """Each device's signal, or None when the host knows that nothing is to be changed."""
         devices = list(dict.fromkeys(runner.bucket.kind.device for runner, _, _ in work))
+        measured = self._max_grad_norm is not None or self._skip_nonfinite
         if not (work and (self.scales_gradients or self.may_skip)):
+            # The norm of nothing is zero.
+            self._answer = self.skipped_steps.new_zeros(3, dtype=torch.float64) if measured else None
             return dict.fromkeys(devices, UNCHANGED)
         wide = any(runner.bucket.kind.dtype in FP64 for runner, _, _ in work)
         self._precision = torch.float64 if wide else torch.float32
         if self._skipped is None or self._skipped.device != devices[0]:
             self._skipped = self.skipped_steps.to(devices[0])
-        measured = self._max_grad_norm is not None or self._skip_nonfinite
         found = [runner.measure(grads, states, self._grad_norm_type) for runner, grads, states in work if measured]
         decide = with_torch
         if len(devices) == 1 and all(runner.bucket.kind.backend == "triton" for runner, _, _ in work):

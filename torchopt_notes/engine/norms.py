@@ -36,7 +36,8 @@ def combine(partials: Tensor, order: float) -> Tensor:
 
 def clip_coefficient(norm: Tensor, max_norm: float | Tensor) -> Tensor:
     """What ``torch.nn.utils.clip_grad_norm_`` multiplies gradients with, in the precision of ``norm``."""
-    return (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    # What torch's division of a float by a tensor does, for limits of both kinds.
+    return ((norm + 1e-6).reciprocal() * max_norm).clamp(max=1.0)
 
 
 def _elements(tensor: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from .device_array import capturing
 from .explain import Explanation
 from .options import GROUP_OPTIONS, USUAL, EngineOptions, option, unusual
 from .ruled import RuledOptimizer
-from .scalars import REFERENCE_LR
-from .transform import is_zero
+from .scalars import REFERENCE_LR, keep_reference
+from .transform import Signal, is_zero
 
 
 class Optimizer(RuledOptimizer):
@@ -127,8 +127,7 @@ class Optimizer(RuledOptimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
-            work = self._gather()
-            signals = self._decide(work)
+            work, signals = self._prepare()
             if signals is None:
                 self.discard_created()
                 return loss
@@ -139,12 +138,20 @@ class Optimizer(RuledOptimizer):
                 self._created.clear()
         return loss
 
-    def _gather(self) -> Work:
-        """This step's work, by bucket. No parameter is changed before all of it is known to be possible."""
+    def _prepare(self) -> tuple[Work, dict[torch.device, Signal] | None]:
+        """This step's work by bucket, and what all gradients decided by device; None if nothing is to change.
+
+        No parameter is changed before all of it is known to be possible.
+        """
         try:
+            for group in self.param_groups:
+                if group.get("decouple_lr") and REFERENCE_LR not in group:  # asked for after construction
+                    checks.transform_options(type(self).__name__, group, decoupled=self.is_decoupled(group))
+                    keep_reference(group)
             work = self._plan.gather(self) if self._plan is not None else None
             if work is None:
                 work = self._plan_anew()
+            signals = self._decide(work)
         except BaseException:
             # A runner may have noted where things are before it refused them; the next step must look at all again.
             self.discard_created()
@@ -153,7 +160,7 @@ class Optimizer(RuledOptimizer):
         if capturing():
             # The graph reads these runners' tables at every replay, also when a new plan has replaced them here.
             self._captured.update(runner for runner, _, _ in work)
-        return work
+        return work, signals
 
     def _plan_anew(self) -> Work:
         # The second attempt is for a compiler that turned out not to work, and is then not planned with.
@@ -214,10 +221,7 @@ class Optimizer(RuledOptimizer):
             param_group = {**param_group, "params": params}
             self._check({**self.defaults, **param_group}, self.defaults)
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        if group.get("decouple_lr"):
-            lr = group["lr"]
-            group.setdefault(REFERENCE_LR, lr.detach().clone() if isinstance(lr, Tensor) else lr)
+        keep_reference(self.param_groups[-1])
 
     def _check(self, group: dict[str, Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__

@@ -87,6 +87,13 @@ def penalty(group: dict[str, Any], name: str) -> Scalar:
     return value / group[REFERENCE_LR] if group.get("decouple_lr") else value
 
 
+def keep_reference(group: dict[str, Any]) -> None:
+    """Keeps the lr that ``decouple_lr`` divides by, if the group asks for it now."""
+    if group.get("decouple_lr"):
+        lr = group["lr"]
+        group.setdefault(REFERENCE_LR, lr.detach().clone() if isinstance(lr, Tensor) else lr)
+
+
 REFERENCE_LR = "reference_lr"
 """The group key that keeps the first lr for ``decouple_lr``. Not ``initial_lr``: some schedulers set that to the lr at
 which they start, however small."""

@@ -106,7 +106,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
 
     def create_states(self, group: dict[str, Any]) -> None:
         """Makes the states of a group's parameters now, rather than with their first gradient."""
-        index = self.param_groups.index(group)
+        index = next(i for i, other in enumerate(self.param_groups) if other is group)  # == would compare tensors
         for param in group["params"]:
             self._create(Member(param, index, ""))
         self._created.clear()

@@ -105,7 +105,7 @@ def before_rule(
     """
     ours = False
     if transform.scaled or transform.adaptive or transform.clamped:
-        grad = _limited(param, grad, numbers, signal, transform)
+        grad = limited(param, grad, numbers, signal, transform)
         ours = True
     if transform.maximize:
         grad = grad.neg_() if ours and not differentiable else -grad
@@ -115,15 +115,15 @@ def before_rule(
     elif transform.decay == "coupled":
         if isinstance(numbers.decay, Tensor):
             # The rule changes the parameter in place, and autograd may need the value that was decayed.
-            grad = grad + (param.clone() if differentiable else param) * numbers.decay
+            grad = grad + (param.clone() if differentiable else param) * _rounded(numbers.decay, param)
         elif ours and not differentiable:
             grad = add_(grad, param, numbers.decay)  # needs no second temporary
         else:
             grad = grad.add(param, alpha=numbers.decay)
         ours = True
     if transform.l1 == "coupled":
-        sign = param.sign()
-        grad = add_(grad, sign, numbers.l1) if ours and not differentiable else grad + sign * numbers.l1
+        sign, l1 = param.sign(), _rounded(numbers.l1, param)
+        grad = add_(grad, sign, l1) if ours and not differentiable else grad + sign * l1
     return grad
 
 
@@ -144,15 +144,20 @@ def needs_before(transform: Transform) -> bool:
     return transform.decay == "cautious"
 
 
-def _limited(param: Tensor, grad: Tensor, numbers: Numbers, signal: Signal, transform: Transform) -> Tensor:
+def limited(param: Tensor, grad: Tensor, numbers: Numbers, signal: Signal, transform: Transform) -> Tensor:
     """The gradient scaled and clipped, as a new tensor."""
     if transform.scaled:
         grad = _map(grad, lambda values: values * signal.scale)
     if transform.adaptive:
         grad = grad * unit_scale(param, grad, numbers.adaptive_clip, numbers.adaptive_eps)
     if transform.clamped:
-        grad = _map(grad, lambda values: _within(values, numbers.max_value))
+        grad = _map(grad, lambda values: _within(values, _rounded(numbers.max_value, values)))
     return grad
+
+
+def _rounded(value: Scalar, x: Tensor) -> Scalar:
+    """A number in the precision of ``x``, which would take the number's if both are 0-d tensors."""
+    return value.to(x.real.dtype if x.is_complex() else x.dtype) if isinstance(value, Tensor) else value
 
 
 def _map(grad: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -172,7 +177,7 @@ def _within(x: Tensor, limit: Any) -> Tensor:
 
 def unit_scale(param: Tensor, grad: Tensor, clip: Scalar, eps: Any) -> Tensor:
     """What adaptive clipping multiplies each unit's gradient with: 1, or clip·max(‖w‖, ε)/‖g‖ if that is less."""
-    most = unit_norm(param).clamp(min=eps) * clip
+    most = unit_norm(param).clamp(min=_rounded(eps, param)) * _rounded(clip, param)
     norm = unit_norm(grad)
     # At least 1e-6, as in the paper's code: a vanishing gradient is not blown up by a limit of zero over zero.
     return torch.where(norm > most, most / norm.clamp(min=1e-6), 1.0)
