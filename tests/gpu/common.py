@@ -47,3 +47,10 @@ def assert_same_bits(actual, expected):
 def assert_close(actual, expected, *, rtol=1e-5, atol=1e-6):
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a.detach().cpu(), b.detach().cpu(), rtol=rtol, atol=atol)
+
+
+def mixed_params(count, dtype=torch.float32):
+    params = [torch.nn.Parameter(torch.randn(1 + 37 * i % 5000, device=DEVICE).to(dtype)) for i in range(count)]
+    for param in params:
+        param.grad = torch.ones_like(param)
+    return params

@@ -1,37 +1,10 @@
 """What a step launches, and what it compiles."""
 
-import json
-
 import pytest
 import torch
 
-from tests.gpu.common import DEVICE, make_params, take_steps
+from tests.gpu.common import DEVICE, make_params, mixed_params, take_steps
 from torchopt_notes import SGD, Adam, AdamW
-
-
-def kernels_of(step, path):
-    """The kernels that ``step`` launches, in order; copies and fills of memory are none."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        step()
-        torch.cuda.synchronize()
-    profile.export_chrome_trace(str(path))
-    events = [event for event in json.loads(path.read_text())["traceEvents"] if event.get("cat") == "kernel"]
-    return [event["name"] for event in sorted(events, key=lambda event: float(event["ts"]))]
-
-
-@pytest.fixture
-def launched(tmp_path):
-    ones = torch.ones(8, device=DEVICE)
-    if not kernels_of(lambda: ones.mul_(2), tmp_path / "probe.json"):
-        pytest.skip("the profiler records no kernels here (no access to CUPTI)")
-    return lambda step: kernels_of(step, tmp_path / "trace.json")
-
-
-def mixed_params(count, dtype=torch.float32):
-    params = [torch.nn.Parameter(torch.randn(1 + 37 * i % 5000, device=DEVICE).to(dtype)) for i in range(count)]
-    for param in params:
-        param.grad = torch.ones_like(param)
-    return params
 
 
 def in_groups(params, count):
