@@ -19,7 +19,7 @@ PYTEST = $(RUN) -m pytest -m "$(SELECT)"
 PARALLEL := -n auto --maxprocesses 8
 
 # What holds on every backend runs twice: the second time on kernels in Triton's interpreter.
-INTERPRETED := tests/kernels tests/engine/test_contract.py tests/engine/test_memory.py tests/engine/test_traps.py \
+INTERPRETED := tests/kernels tests/clip tests/gradients tests/engine/test_contract.py tests/engine/test_memory.py tests/engine/test_traps.py \
 	tests/optim/test_golden.py tests/optim/test_layerwise.py tests/optim/test_papers.py tests/testing/test_matrix.py
 
 .PHONY: help
@@ -69,6 +69,7 @@ kernels: $(INSTALLED) ## compile all kernels for several GPUs and check what cam
 bench: $(INSTALLED) ## measure this machine
 	$(RUN) -m benchmarks.foundation
 	$(RUN) -m benchmarks.optimizers
+	$(RUN) -m benchmarks.gradients
 
 .PHONY: clean
 clean: ## remove the environment, caches and outputs

@@ -10,6 +10,7 @@ Sums over a chunk are taken in fp32 where that is exact enough; chunks are added
 import triton
 import triton.language as tl
 
+from .arithmetic import inverse
 from .skeleton import SCALE, SKIP, store_rounded, tensor_address
 
 
@@ -35,7 +36,9 @@ def largest(a, b):
 def total(b_powers, ORDER: tl.constexpr):
     """All of them together."""
     if float("inf") == ORDER:
-        return tl.reduce(b_powers, 0, largest)
+        # tl.max passes over a NaN.
+        b_missed = tl.where(b_powers == b_powers, 0.0, b_powers)
+        return tl.max(b_powers, axis=0) + tl.sum(b_missed, axis=0)
     else:
         return tl.sum(b_powers, axis=0)
 
@@ -153,23 +156,21 @@ def decide(
             norm = tl.exp(tl.log(norm) / ORDER)
         if CHECK:
             skip = tl.sum(b_wrong, axis=0) > 0
-    inverse = tl.full([], 1.0, tl.float64)
+    unscale = tl.full([], 1.0, tl.float64)
     if UNSCALED:
-        inverse = 1.0 / tl.load(grad_scale).to(tl.float64)
-    norm = (norm * inverse).to(PRECISION)
+        unscale = 1.0 / tl.load(grad_scale).to(tl.float64)
+    norm = (norm * unscale).to(PRECISION)
     scale = tl.full([], 1.0, PRECISION)
     if LIMITED:
         limit = tl.load(limits).to(PRECISION)
         padded = norm + tl.full([], 1e-6, PRECISION)
-        if tl.float64 == PRECISION:
-            scale = limit / padded
-        else:
-            scale = tl.div_rn(limit, padded)
-        scale = tl.minimum(scale, 1.0, propagate_nan=tl.PropagateNan.ALL)
+        scale = tl.minimum(inverse(padded) * limit, 1.0, propagate_nan=tl.PropagateNan.ALL)
+        # A limit of inf clips nothing, not even a norm of inf or NaN.
+        scale = tl.where(limit == float("inf"), 1.0, scale)
     if FOUND:
         skip = skip | (tl.load(found_inf) > 0)
     tl.store(signal, norm.to(tl.float64))
-    tl.store(signal + SCALE, scale.to(tl.float64) * inverse)
+    tl.store(signal + SCALE, scale.to(tl.float64) * unscale)
     tl.store(signal + SKIP, tl.where(skip, 1.0, 0.0))
     tl.store(skipped, tl.load(skipped) + tl.where(skip, 1, 0))
 

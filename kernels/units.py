@@ -104,5 +104,6 @@ def finish_units(
         grad_norm *= tl.load(signal + SCALE)
     grad_norm = grad_norm.to(COMPUTE)
     most = clip * tl.maximum(weight_norm, eps, propagate_nan=tl.PropagateNan.ALL)
-    ratio = most.to(tl.float64) / tl.maximum(grad_norm, 1e-6).to(tl.float64)
+    least = tl.full([], 1e-6, COMPUTE)  # a constant alone would be rounded to fp32
+    ratio = most.to(tl.float64) / tl.maximum(grad_norm, least).to(tl.float64)
     tl.store(units + u, tl.where(grad_norm > most, ratio, 1.0), mask=m_unit)

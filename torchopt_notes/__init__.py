@@ -7,6 +7,7 @@
 >>> optimizer.step()
 """
 
+from .clip import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .engine.optimizer import Optimizer
 from .groups import describe_groups, param_groups
 from .optim.adabelief import AdaBelief
@@ -61,8 +62,13 @@ __all__ = [
     "Signum",
     "SparseAdam",
     "StableAdamW",
+    "adaptive_clip_grad_",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
     "create_optimizer",
     "describe_groups",
+    "get_total_norm",
     "list_optimizers",
     "param_groups",
 ]

@@ -65,7 +65,7 @@ def limit(name: str, argument: str, value: Any) -> None:
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ValueError(f"{name}: Tensor {argument} must be 1-element, got shape {tuple(value.shape)}")
-        if value.device.type != "cpu":
+        if value.device.type not in ("cpu", "meta"):
             return
     if not _number(value) > 0:
         raise ValueError(

@@ -43,26 +43,27 @@ def decide(question: Question, found: Sequence[Tensor], skipped: Tensor) -> Tens
         skipped: a count, advanced if the step changes nothing.
     """
     device = skipped.device
+    waits = device.type == "cpu"  # who reads there must not be early
     norm = torch.zeros((), dtype=torch.float64, device=device)
     skip = torch.zeros((), dtype=torch.bool, device=device)
     if found:
-        partials = torch.cat([part.to(device, non_blocking=True) for part in found], dim=1)
+        partials = torch.cat([part.to(device, non_blocking=not waits) for part in found], dim=1)
         norm = combine(partials, question.order)
         if question.check:
             skip = partials[1].any()
     inverse = torch.ones_like(norm)
     if question.grad_scale is not None:
-        inverse = question.grad_scale.to(device, torch.float64, non_blocking=True).squeeze().reciprocal()
+        inverse = question.grad_scale.to(device, torch.float64, non_blocking=not waits).squeeze().reciprocal()
     norm = (norm * inverse).to(question.precision)
     scale, limit = torch.ones_like(norm), question.max_norm
     # A limit of inf clips nothing, not even a norm of inf or NaN.
     if isinstance(limit, Tensor):
-        limit = limit.detach().squeeze().to(device, question.precision, non_blocking=True)
+        limit = limit.detach().squeeze().to(device, question.precision, non_blocking=not waits)
         scale = torch.where(limit == math.inf, 1.0, clip_coefficient(norm, limit))
     elif limit is not None and limit != math.inf:
         scale = clip_coefficient(norm, limit)
     if question.found_inf is not None:
-        skip = skip | (question.found_inf.to(device, non_blocking=True).squeeze() > 0)
+        skip = skip | (question.found_inf.to(device, non_blocking=not waits).squeeze() > 0)
     skipped += skip
     return torch.stack([norm.double(), scale.double() * inverse, skip.double()])
 

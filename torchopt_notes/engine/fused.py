@@ -50,7 +50,7 @@ class FusedRunner:
         self._odd: list[int] = []
         self._pointed: tuple[list[list[Tensor]] | None, Tensor] | None = None
         self._norms = NormLaunches(self.table, bucket.kind.grad_dtype, slot=1)
-        self._units = UnitLaunches(bucket) if bucket.kind.variant.transform.adaptive else None
+        self._units = self._unit_launches()
         self._no_signal = torch.zeros(3, dtype=torch.float64, device=bucket.kind.device)
         self._on_host: HostRows | None = None
         self._on_device: DeviceRows | None = None
@@ -134,7 +134,7 @@ class FusedRunner:
             "n_tensors": len(self.bucket.params),
         }
         if self._units is not None:
-            shared |= self._units.run(addresses, rows, signal)
+            shared |= self._units.run(addresses, rows.rows, rows.tensor_row, signal, kind.variant.transform)
         if self._layerwise is not None:
             self._layerwise.run(shared)
             return
@@ -148,6 +148,12 @@ class FusedRunner:
                 chunk_index=chunks.index,
                 **update_constants(kind.variant, dtypes, aligned=aligned),
             )
+
+    def _unit_launches(self) -> UnitLaunches | None:
+        kind = self.bucket.kind
+        if not kind.variant.transform.adaptive:
+            return None
+        return UnitLaunches(kind.device, (kind.dtype, kind.grad_dtype), self.bucket.shapes)
 
     def _state_fits(self, index: int, column: list[Tensor]) -> bool:
         kind = self.bucket.kind

@@ -134,7 +134,7 @@ class GradientControl(StatefulOptimizer):
         if self.decided_on_host:
             _, scale, skip = answer.tolist()
             return None if skip else dict.fromkeys(devices, Signal(scale, 0.0, answer))
-        copies = {device: answer.to(device, non_blocking=True) for device in devices}
+        copies = {device: answer.to(device, non_blocking=device.type != "cpu") for device in devices}
         return {device: Signal(copy[1], copy[2], copy) for device, copy in copies.items()}
 
     def _question(self) -> Question:

@@ -173,12 +173,12 @@ def measure_units_constants(dtypes: Sequence[torch.dtype]) -> dict[str, Any]:
     return {"DTYPES": tuple(TRITON_DTYPES[dtype] for dtype in dtypes), "RUN": UNIT_RUN, "BLOCK": UNIT_BLOCK}
 
 
-def finish_units_constants(variant: Variant, dtype: torch.dtype) -> dict[str, Any]:
+def finish_units_constants(transform: Transform, dtype: torch.dtype, row_length: int) -> dict[str, Any]:
     """The compile-time arguments of ``units.finish_units``, for parameters of this dtype."""
     return {
         "COMPUTE": TRITON_DTYPES[compute_dtype(dtype)],
-        "ROW_LENGTH": row_length(variant.rule),
-        "TRANSFORM": transform_constant(variant.transform),
+        "ROW_LENGTH": row_length,
+        "TRANSFORM": transform_constant(transform),
         "RUN": UNIT_RUN,
         "BLOCK": FINISH_UNITS_BLOCK,
     }

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+PIECE = 2**18
+"""Elements that are widened to fp64 at a time on a CPU: they stay in its cache, and take 2 MB."""
+
 
 def power_sums(tensors: Sequence[Tensor], order: float) -> Tensor:
     """Partial sums, fp64 [2, tensors]: Σ|x|ᵖ of each tensor (the largest |x| for p = inf), and 1 where a tensor holds
@@ -19,12 +22,11 @@ def power_sums(tensors: Sequence[Tensor], order: float) -> Tensor:
     """
     if not tensors:
         return torch.zeros(2, 1, dtype=torch.float64)
-    values = [_elements(tensor) for tensor in tensors]
-    norms = torch.stack([_norm(tensor, order) for tensor in values])
-    if order in (1, 2, math.inf) and not any(tensor.dtype in (torch.float64, torch.complex128) for tensor in values):
+    norms = torch.stack([total_norm(tensor, order) for tensor in tensors])
+    if order in (1, 2, math.inf) and not any(tensor.dtype in (torch.float64, torch.complex128) for tensor in tensors):
         largest = norms  # which fp64 holds, if each element is finite
     else:
-        largest = torch.stack([_norm(tensor, math.inf) for tensor in values])
+        largest = torch.stack([total_norm(tensor, math.inf) for tensor in tensors])
     sums = norms if order == math.inf else norms**order
     return torch.stack([sums, (~largest.isfinite()).to(torch.float64)])
 
@@ -40,14 +42,30 @@ def clip_coefficient(norm: Tensor, max_norm: float | Tensor) -> Tensor:
     return ((norm + 1e-6).reciprocal() * max_norm).clamp(max=1.0)
 
 
-def _elements(tensor: Tensor) -> Tensor:
+def pieces(tensor: Tensor) -> Sequence[Tensor]:
+    """The numbers that a tensor holds, in pieces that may be widened."""
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
+    narrow = tensor.dtype not in (torch.float64, torch.complex128)
+    if narrow and tensor.device.type == "cpu" and tensor.numel() > PIECE and tensor.is_contiguous():
+        return torch.split(tensor.view(-1), PIECE)
+    return [tensor] if tensor.numel() else []
+
+
+def wide(tensor: Tensor) -> torch.dtype | None:
+    """What sums over the tensor are taken in."""
+    if tensor.device.type == "mps":
+        return None  # it has no fp64
+    return torch.complex128 if tensor.is_complex() else torch.float64
+
+
+def total_norm(tensor: Tensor, order: float) -> Tensor:
+    """The norm of one tensor, 0-d, summed in fp64."""
     tensor = tensor.detach()
-    return tensor.coalesce().values() if tensor.is_sparse else tensor
-
-
-def _norm(tensor: Tensor, order: float) -> Tensor:
-    if tensor.numel() == 0:
+    norms: list[Tensor] = [torch.linalg.vector_norm(piece, order, dtype=wide(piece)) for piece in pieces(tensor)]
+    if len(norms) == 1:
+        return norms[0]
+    if not norms:
         return torch.zeros((), dtype=torch.float64, device=tensor.device)
-    wide = torch.complex128 if tensor.is_complex() else torch.float64
-    norm: Tensor = torch.linalg.vector_norm(tensor, order, dtype=wide)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), order)
     return norm

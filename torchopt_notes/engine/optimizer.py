@@ -51,6 +51,7 @@ class Optimizer(RuledOptimizer):
         vars(self).update(self.transient())
         self._created: dict[Tensor, list[str]] = {}
         self._hidden: dict[Tensor, Tensor] = {}
+        self._undecided: set[Tensor] = set()
         self._forget()
         if isinstance(params, torch.nn.Module):
             params = params.named_parameters()
@@ -199,6 +200,7 @@ class Optimizer(RuledOptimizer):
                         f"{name}: {argument} is not possible with sparse gradients, which say nothing about most "
                         f"weights; set {argument}={USUAL[argument]}"
                     )
+        checks.orderless(name, group, [param])  # again: options may have come after construction
         checks.updatable(name, param, grad, fused=bool(group.get("fused")))
         why_eager = "differentiable" if group.get("differentiable") else unsuited(param, grad)
         if shares_memory:

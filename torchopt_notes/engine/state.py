@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections import defaultdict
+from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,7 +15,7 @@ from .options import USUAL
 
 if TYPE_CHECKING:
     from .buckets import Bucket
-    from .rule import Rule
+    from .rule import Rule, Scalar
 
 
 KEPT: dict[str, Any] = {"_backend": "auto", "_max_grad_norm": None, "_grad_norm_type": 2.0, "_skip_nonfinite": False}
@@ -28,6 +30,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
     _backend: str
     _created: dict[Tensor, list[str]]
     _hidden: dict[Tensor, Tensor]
+    _undecided: set[Tensor]
 
     def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them, without 0-d counts."""
@@ -41,7 +44,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
         """The dtype of a state that is still to be made."""
         return param.dtype
 
-    def new_count(self, name: str, group: dict[str, Any]) -> float:
+    def new_count(self, name: str, group: dict[str, Any]) -> Scalar:
         """What ``step``, or a 0-d state that the rule carries on, is before the first step."""
         return 0.0
 
@@ -67,6 +70,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
         if not (self.has_step or names):
             return States([{}] * len(bucket.params), [], [], None, [])
         dicts = list(map(self.state.__getitem__, bucket.params))
+        if self._undecided and not bucket.kind.variant.on_device:
+            self._decide_what_has_begun(bucket)
         try:
             columns, steps, counts = self._columns(dicts, names, carried)
         except KeyError:
@@ -80,9 +85,13 @@ class StatefulOptimizer(torch.optim.Optimizer):
         for name, column, numels in zip(names, columns, bucket.state_numels, strict=True):
             if list(map(Tensor.numel, column)) != numels:
                 bucket.check_state(name, column)
-        fresh = [param in self._created for param in bucket.params] if self._created else None
+        fresh = None
+        if self._created:
+            fresh = [set(names) <= set(self._created.get(param, ())) for param in bucket.params]
         if bucket.kind.variant.on_device and not self.has_step:
             steps = self.hidden_counts(bucket.params, fresh)
+            if fresh is not None and bucket.kind.variant.transform.guarded:
+                self._undecided.update(compress(bucket.params, fresh))
         return States(dicts, steps, columns, fresh, counts)
 
     def _columns(
@@ -104,6 +113,20 @@ class StatefulOptimizer(torch.optim.Optimizer):
                 self._hidden[param] = torch.full((), 0.0 if first else 1.0, device=param.device)
         return [self._hidden[param] for param in params]
 
+    def _decide_what_has_begun(self, bucket: Bucket) -> None:
+        """Counts states as new whose first step was skipped, where that is no longer the device's business."""
+        for param in self._undecided.intersection(bucket.params):
+            if self._hidden[param].item() == 0:
+                self._created[param] = list(bucket.kind.state_names)
+            self._undecided.remove(param)
+
+    def _unbegun(self) -> set[Tensor]:
+        """The parameters whose states are still new to a rule that keeps no count, since their first step was skipped.
+
+        Checkpoints and copies go without these states: nothing there could tell that they are new.
+        """
+        return {param for param in self._undecided if self._hidden[param].item() == 0}
+
     def create_states(self, group: dict[str, Any]) -> None:
         """Makes the states of a group's parameters now, rather than with their first gradient."""
         index = next(i for i, other in enumerate(self.param_groups) if other is group)  # == would compare tensors
@@ -115,7 +138,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
         """Takes back the states that were created for a step that was then refused."""
         for param, names in self._created.items():
             for name in names:
-                del self.state[param][name]
+                self.state[param].pop(name, None)  # what refused the step may be that it could not be made
             if not self.state[param]:
                 del self.state[param]
         self._created.clear()
@@ -126,7 +149,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
         state = self.state[param]
         counts, names = self.count_names(group), self.state_names(group, param)
         missing = [name for name in (*counts, *names) if name not in state]
-        if state.keys().isdisjoint(names):
+        if missing:
             self._created[param] = missing
         for name in missing:
             if name in counts:
@@ -141,6 +164,15 @@ class StatefulOptimizer(torch.optim.Optimizer):
     def _forget(self) -> None:
         """Drops what was planned; the next step plans anew."""
         raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's."""
+        saved = super().state_dict()
+        unbegun = self._unbegun()
+        for index, param in enumerate(param for group in self.param_groups for param in group["params"]):
+            if param in unbegun:
+                saved["state"].pop(index, None)
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state dict of this optimizer or of its ``torch.optim`` counterpart.
@@ -159,7 +191,11 @@ class StatefulOptimizer(torch.optim.Optimizer):
             del self._loading
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in KEPT}}
+        kept = {**super().__getstate__(), **{name: getattr(self, name) for name in KEPT}}
+        if unbegun := self._unbegun():
+            states = {param: state for param, state in self.state.items() if param not in unbegun}
+            kept["state"] = defaultdict(dict, states)
+        return kept
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         defaults = dict(state.get("defaults", self.__dict__.get("defaults", {})))
@@ -168,7 +204,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
         for name, value in (KEPT | self.transient()).items():
             self.__dict__.setdefault(name, value)
         self._created = {}
-        self._hidden = {}
+        self._hidden, self._undecided = {}, set()
         self._forget()
         for group in self.param_groups:
             self.fill_group(group)
@@ -197,9 +233,11 @@ class StatefulOptimizer(torch.optim.Optimizer):
                     self.state[param][name] = value.to(current.device)
 
 
-def _new_count(value: float, param: Tensor, group: dict[str, Any]) -> Tensor:
+def _new_count(value: Scalar, param: Tensor, group: dict[str, Any]) -> Tensor:
     """A count where torch keeps it: on the host, unless a fused or captured step needs it on the device."""
     fused = group.get("fused")
-    wide = torch.get_default_dtype() == torch.float64 and not fused
+    dtype = torch.float64 if torch.get_default_dtype() == torch.float64 and not fused else torch.float32
     device = param.device if group.get("capturable") or fused else torch.device("cpu")
-    return torch.full((), value, dtype=torch.float64 if wide else torch.float32, device=device)
+    if isinstance(value, Tensor):  # copied: to read it would be to wait for its device
+        return value.detach().squeeze().to(device, dtype, copy=True)
+    return torch.full((), value, dtype=dtype, device=device)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .arithmetic import add_, as_it_is
+from .norms import PIECE, total_norm, wide
 from .options import option
 from .rule import L1, Decay, Scalar, Transform
 
@@ -190,10 +191,13 @@ def unit_norm(x: Tensor) -> Tensor:
     x = x.detach()
     if x.dim() == 0 or x.numel() == 0:
         return x.abs()
-    dims = tuple(range(1, x.dim())) or (0,)
-    norm: Tensor = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=_wide(x.dtype))
-    return norm.to(x.dtype.to_real())
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64
+    if x.dim() == 1:
+        norm = total_norm(x, 2).reshape(1)
+    else:
+        dims = tuple(range(1, x.dim()))
+        rows = max(1, PIECE * len(x) // x.numel())
+        norms: list[Tensor] = [
+            torch.linalg.vector_norm(part, dim=dims, keepdim=True, dtype=wide(x)) for part in torch.split(x, rows)
+        ]
+        norm = torch.cat(norms)
+    return norm.to(x.dtype.to_real() if x.is_complex() else x.dtype)

@@ -49,8 +49,8 @@ def ademamix_scalars(
     beta3: Scalar,
     eps: Scalar,
     alpha: Scalar,
-    t_alpha: float,
-    t_beta3: float,
+    t_alpha: Scalar,
+    t_beta3: Scalar,
 ) -> AdEMAMixScalars:
     """The schedules of α, from 0, and of β₃, from β₁; a length of 1 or less means none."""
     # 1 / log β, and with it the half-life, goes evenly from β₁'s to β₃'s: log β₃ / log β⁽ᵗ⁾ goes from this to 1.
@@ -71,6 +71,13 @@ def ademamix_scalars(
 
 def _at_most_one(x: Scalar) -> Scalar:
     return x.clamp(max=1.0) if isinstance(x, Tensor) else min(1.0, x)
+
+
+def _length(value: float | Tensor | None) -> Scalar:
+    """A schedule's length in double precision; a tensor stays one, which nobody waits for."""
+    if isinstance(value, Tensor):
+        return value.double()
+    return float(value or 1)
 
 
 def _log(x: Scalar) -> Scalar:
@@ -184,5 +191,5 @@ class AdEMAMix(Optimizer):
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
         """The arguments of the rule's ``scalars`` after the step."""
-        lengths = (float(group[name] or 1) for name in ("t_alpha", "t_beta3"))
+        lengths = (_length(group[name]) for name in ("t_alpha", "t_beta3"))
         return group["lr"], *group["betas"], group["eps"], group["alpha"], *lengths

@@ -161,10 +161,10 @@ class ASGD(Optimizer):
         """The state tensors of a parameter, in the order in which the rule takes them."""
         return ("ax",)
 
-    def new_count(self, name: str, group: dict[str, Any]) -> float:
+    def new_count(self, name: str, group: dict[str, Any]) -> Scalar:
         """The first step has the size of the learning rate, and its average is the weight."""
-        lr = group["lr"]
-        return {"eta": float(lr.detach() if isinstance(lr, Tensor) else lr), "mu": 1.0}.get(name, 0.0)
+        first: dict[str, Scalar] = {"eta": group["lr"], "mu": 1.0}
+        return first.get(name, 0.0)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As every optimizer's. torch casts η and μ to the parameter's dtype and rounds them as before; so do we."""

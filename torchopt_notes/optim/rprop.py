@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine.arithmetic import addcmul_
+from ..engine.layout import real
 from ..engine.optimizer import Optimizer
 from ..engine.options import EngineOptions, unusual
 from ..engine.rule import Rule, Scalar
@@ -164,8 +165,11 @@ class Rprop(Optimizer):
         if name != "step_size":
             return super().new_state(name, group, param)
         lr = group["lr"]
-        start = float(lr.detach() if isinstance(lr, Tensor) else lr)
-        value = complex(start, start) if param.is_complex() else start
+        if isinstance(lr, Tensor):  # copied: to read it would be to wait for its device
+            state = super().new_state(name, group, param)
+            real(state).copy_(lr.detach().squeeze())
+            return state
+        value = complex(lr, lr) if param.is_complex() else lr
         return torch.full_like(param, value, memory_format=torch.preserve_format, requires_grad=False)
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:

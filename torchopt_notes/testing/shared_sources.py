@@ -10,6 +10,7 @@ import torch
 
 from ..engine.layout import compute_dtype
 from ..engine.rule import Transform
+from ..engine.scalars import row_length
 from ..optim.adam import AdamW
 from .source import Source
 
@@ -105,9 +106,7 @@ def _units(job: SharedJob) -> Source:
         constants = measure_units_constants((dtype, dtype))
         signature |= {"addresses": "*i64", "chunk_tensor": "*i32", "chunk_index": "*i32", "n_tensors": "i32"}
         return Source(units.measure_units, signature | dict.fromkeys(constants, "constexpr"), constants)
-    optimizer = AdamW([torch.nn.Parameter(torch.zeros(2))], backend="eager")
-    variant = optimizer.variant(optimizer.param_groups[0])
-    constants = finish_units_constants(variant._replace(transform=Transform(scaled=True, adaptive=True)), dtype)
+    constants = finish_units_constants(Transform(scaled=True, adaptive=True), dtype, row_length(AdamW.rule))
     floats = "*fp64" if compute_dtype(dtype) == torch.float64 else "*fp32"
     signature |= {"unit_tensor": "*i32", "rows": floats, "tensor_row": "*i32", "signal": "*fp64", "units": floats}
     signature |= {"n_units": "i32", "most_runs": "i32"} | dict.fromkeys(constants, "constexpr")
