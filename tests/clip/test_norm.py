@@ -19,7 +19,7 @@ from tests.clip.common import (
     make,
     parameters,
 )
-from torchopt_notes.clip import clip_grad_norm_, clip_grads_with_norm_, get_total_norm
+from torchopt_notes.clip import clip_grad_norm_, clip_grads_with_norm_, get_total_norm, norm
 from torchopt_notes.engine import norms
 
 INF, NAN = math.inf, math.nan
