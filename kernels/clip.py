@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from .arithmetic import inverse
-from .norms import largest, total
+from .norms import norm_of
 from .skeleton import SCALE, load_signal, store_rounded, tensor_address
 
 
@@ -52,19 +52,7 @@ def decide(
     """
     WIDE: tl.constexpr = tl.float64 if tl.float64 == DTYPE else tl.float32
     if MEASURED:
-        o_chunk = tl.arange(0, BLOCK)
-        b_sum = tl.zeros([BLOCK], tl.float64)
-        for start in range(0, n_partials, BLOCK):
-            b_found = tl.load(partials + start + o_chunk, mask=start + o_chunk < n_partials, other=0.0)
-            if float("inf") == ORDER:
-                b_sum = largest(b_sum, b_found)
-            else:
-                b_sum += b_found
-        found = total(b_sum, ORDER)
-        if ORDER == 2:
-            found = tl.sqrt(found)
-        elif (ORDER != 1) and (float("inf") != ORDER):
-            found = tl.exp(tl.log(found) / ORDER)
+        found = norm_of(partials, n_partials, ORDER, BLOCK)
         value = rounded(found.to(WIDE), DTYPE)
         store_rounded(norm, value, True, False)
     else:

@@ -44,7 +44,7 @@ def total(b_powers, ORDER: tl.constexpr):
 
 
 @triton.jit
-def sum_chunk(p_chunk, p_partial, n_partials, m_chunk, ORDER: tl.constexpr, CHECK: tl.constexpr, MASKED: tl.constexpr):
+def sum_chunk(p_chunk, p_partial, n_partials, m_chunk, ORDER: tl.constexpr, MASKED: tl.constexpr):
     """One chunk: load, add up. A masked element counts as zero."""
     if MASKED:
         b_values = tl.load(p_chunk, mask=m_chunk, other=0.0)
@@ -60,9 +60,8 @@ def sum_chunk(p_chunk, p_partial, n_partials, m_chunk, ORDER: tl.constexpr, CHEC
     else:
         found = total(powers(b_values.to(tl.float64), ORDER), ORDER)
     tl.store(p_partial, found)
-    if CHECK:
-        b_wrong = tl.where(tl.abs(b_values) < float("inf"), 0.0, 1.0)
-        tl.store(p_partial + n_partials.to(tl.int64), tl.max(b_wrong, axis=0))
+    b_wrong = tl.where(tl.abs(b_values) < float("inf"), 0.0, 1.0)
+    tl.store(p_partial + n_partials.to(tl.int64), tl.max(b_wrong, axis=0))
 
 
 @triton.jit(do_not_specialize=["slot", "n_tensors", "first_partial", "n_partials"])
@@ -78,7 +77,6 @@ def sum_bucket(
     n_partials,
     DTYPE: tl.constexpr,
     ORDER: tl.constexpr,
-    CHECK: tl.constexpr,
     ALIGNED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -98,9 +96,28 @@ def sum_bucket(
     p_chunk = tensor_address(addresses, slot, n_tensors, t, DTYPE, ALIGNED) + start + o_chunk
     p_partial = partials + first_partial + pid
     if start + BLOCK <= numel:
-        sum_chunk(p_chunk, p_partial, n_partials, o_chunk < BLOCK, ORDER, CHECK, False)
+        sum_chunk(p_chunk, p_partial, n_partials, o_chunk < BLOCK, ORDER, False)
     else:
-        sum_chunk(p_chunk, p_partial, n_partials, o_chunk < numel - start, ORDER, CHECK, True)
+        sum_chunk(p_chunk, p_partial, n_partials, o_chunk < numel - start, ORDER, True)
+
+
+@triton.jit
+def norm_of(partials, n_partials, ORDER: tl.constexpr, BLOCK: tl.constexpr):
+    """The norm of everything that was summed up, in fp64, always in the same order."""
+    o_chunk = tl.arange(0, BLOCK)
+    b_sum = tl.zeros([BLOCK], tl.float64)
+    for start in range(0, n_partials, BLOCK):
+        b_found = tl.load(partials + start + o_chunk, mask=start + o_chunk < n_partials, other=0.0)
+        if float("inf") == ORDER:
+            b_sum = largest(b_sum, b_found)
+        else:
+            b_sum += b_found
+    norm = total(b_sum, ORDER)
+    if ORDER == 2:
+        norm = tl.sqrt(norm)
+    elif (ORDER != 1) and (float("inf") != ORDER):
+        norm = tl.exp(tl.log(norm) / ORDER)
+    return norm
 
 
 @triton.jit(do_not_specialize=["n_partials"])
@@ -134,28 +151,12 @@ def decide(
         PRECISION: the norm and the number are rounded to it, as torch has them.
         CHECK: inf and NaN are a reason to skip the step.
     """
-    o_chunk = tl.arange(0, BLOCK)
     norm = tl.zeros([], tl.float64)
     skip = False
     if MEASURED:
-        b_sum = tl.zeros([BLOCK], tl.float64)
-        b_wrong = tl.zeros([BLOCK], tl.float64)
-        for start in range(0, n_partials, BLOCK):
-            m_chunk = start + o_chunk < n_partials
-            b_found = tl.load(partials + start + o_chunk, mask=m_chunk, other=0.0)
-            if float("inf") == ORDER:
-                b_sum = largest(b_sum, b_found)
-            else:
-                b_sum += b_found
-            if CHECK:
-                b_wrong += tl.load(partials + n_partials.to(tl.int64) + start + o_chunk, mask=m_chunk, other=0.0)
-        norm = total(b_sum, ORDER)
-        if ORDER == 2:
-            norm = tl.sqrt(norm)
-        elif (ORDER != 1) and (float("inf") != ORDER):
-            norm = tl.exp(tl.log(norm) / ORDER)
+        norm = norm_of(partials, n_partials, ORDER, BLOCK)
         if CHECK:
-            skip = tl.sum(b_wrong, axis=0) > 0
+            skip = norm_of(partials + n_partials.to(tl.int64), n_partials, 1, BLOCK) > 0
     unscale = tl.full([], 1.0, tl.float64)
     if UNSCALED:
         unscale = 1.0 / tl.load(grad_scale).to(tl.float64)

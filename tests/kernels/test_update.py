@@ -86,8 +86,8 @@ def test_a_tensor_with_another_groups_numbers_is_caught(monkeypatch):
     assert_parity(grouped, grouped, candidate_kwargs=TRITON, shapes=SIZES, steps=2, ulp=2)
     genuine = rows.HostRows.refresh
 
-    def confused(self, optimizer, states):
-        genuine(self, optimizer, states)
+    def confused(self, optimizer, states, signal):
+        genuine(self, optimizer, states, signal)
         self.tensor_row = 1 - self.tensor_row
 
     monkeypatch.setattr(rows.HostRows, "refresh", confused)
@@ -188,7 +188,7 @@ def test_numbers_worked_out_on_the_device(case):
     """They equal what the host works out in double precision, rounded once, at early and late steps."""
     from torchopt_notes.engine.buckets import Plan
     from torchopt_notes.engine.rows import DeviceRows
-    from torchopt_notes.engine.scalars import row
+    from torchopt_notes.engine.scalars import N_NUMBERS, row
 
     params = [torch.nn.Parameter(torch.zeros(1)) for _ in range(6)]
     optimizer = case.optimizer(params, **case.kwargs)
@@ -205,10 +205,10 @@ def test_numbers_worked_out_on_the_device(case):
             for column, value in zip(states.carried, carried[i], strict=True):
                 column[i].fill_(value)
     else:
-        rows.refresh(optimizer, states)
+        rows.refresh(optimizer, states, torch.zeros(3, dtype=torch.float64))
         steps, states = [2] * 6, states._replace(fresh=None)
     carried = [[column[i].double().numpy()[()] for column in states.carried] for i in range(6)]
-    rows.refresh(optimizer, states)
+    rows.refresh(optimizer, states, torch.zeros(3, dtype=torch.float64))
     group = optimizer.param_groups[0]
     expected = [
         row(optimizer, group, bucket.kind.variant, float(step), numbers).values()
@@ -216,7 +216,7 @@ def test_numbers_worked_out_on_the_device(case):
     ]
     torch.testing.assert_close(rows.rows, torch.tensor(expected), rtol=1.2e-7, atol=0)
     for k, column in enumerate(states.carried):
-        torch.testing.assert_close(torch.stack(column), torch.tensor(expected)[:, 1 + k], rtol=1.2e-7, atol=0)
+        torch.testing.assert_close(torch.stack(column), torch.tensor(expected)[:, N_NUMBERS + k], rtol=1.2e-7, atol=0)
 
 
 def test_the_first_step_of_a_rule_without_a_count_on_the_device():

@@ -1,5 +1,7 @@
 """Optimizers by name: complete without a list, forgiving about spelling, helpful about what is unknown."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -94,3 +96,8 @@ def test_descriptions_are_sentences():
 
 def test_the_registry_is_public():
     assert {"create_optimizer", "list_optimizers"} <= set(torchopt_notes.__all__)
+
+
+@pytest.mark.parametrize("cls", list(registry.optimizers().values()), ids=lambda cls: cls.__name__)
+def test_the_docstring_leads_to_the_options_that_all_take(cls):
+    assert "EngineOptions" in inspect.getdoc(cls)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .backends import COMPILE_FROM, Backend
 from .layout import span, state_shape
+from .norms import WITHOUT_FP64
 from .rule import Variant
 from .transform import Signal
 
@@ -237,8 +238,8 @@ def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
 
 
 def _on_host(optimizer: Optimizer, params: list[Tensor]) -> bool:
-    """Whether the host may look at gradients before a step without waiting for a device."""
-    return all(param.device.type == "cpu" for param in params) and not any(
+    """Whether the host looks at gradients before a step: where it need not wait for a device, or nobody else can."""
+    return all(param.device.type in ("cpu", *WITHOUT_FP64) for param in params) and not any(
         group.get("capturable") for group in optimizer.param_groups
     )
 

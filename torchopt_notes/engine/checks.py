@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .layout import overlaps_itself
-from .options import option
+from .options import REFERENCE_LR, option
 
 
 def _number(value: Any) -> float:
@@ -67,15 +67,15 @@ def limit(name: str, argument: str, value: Any) -> None:
             raise ValueError(f"{name}: Tensor {argument} must be 1-element, got shape {tuple(value.shape)}")
         if value.device.type not in ("cpu", "meta"):
             return
-    if not _number(value) > 0:
+    if isinstance(value, bool) or not _number(value) > 0:
         raise ValueError(
             f"{name}: Invalid {argument} value: {value}; {argument} must be a number > 0, inf, or None for no limit"
         )
 
 
 def norm_type(name: str, value: Any) -> None:
-    """The p of a p-norm."""
-    if not _number(value) >= 1:
+    """The p of a p-norm; torch takes the word "inf" too."""
+    if value != "inf" and (isinstance(value, bool) or not _number(value) >= 1):
         raise ValueError(f"{name}: Invalid grad_norm_type: {value}; grad_norm_type must be a number >= 1, or inf")
 
 
@@ -142,12 +142,12 @@ def transform_options(name: str, group: dict[str, Any], *, decoupled: bool) -> N
             raise ValueError(
                 f"{name}: {argument}=True is about decoupled decay; pass decoupled_weight_decay=True, or neither"
             )
-    if option(group, "decouple_lr") and "reference_lr" not in group and _number(group["lr"]) == 0:
+    if option(group, "decouple_lr") and REFERENCE_LR not in group and _number(group["lr"]) == 0:
         raise ValueError(
             f"{name}: decouple_lr=True divides by the group's first lr, which is 0; construct the optimizer with the "
             "lr that schedules are relative to"
         )
-    for argument in ("max_norm", "max_grad_norm", "grad_norm_type", "skip_nonfinite", "backend"):
+    for argument in ("max_grad_norm", "grad_norm_type", "skip_nonfinite", "backend"):
         if argument in group:
             raise ValueError(
                 f"{name}: {argument!r} concerns the whole optimizer; pass it to the constructor, not in a group"

@@ -20,7 +20,7 @@ from .eager import advance, carry, update
 from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, same_layout, state_shape
 from .norms import power_sums
 from .rule import Scalar
-from .scalars import Row, exact, row, row_length
+from .scalars import Row, exact, lives_on_device, row, row_length
 from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
 from .transform import Signal, unit_scale
@@ -143,7 +143,7 @@ class CompiledRunner:
     def run(self, optimizer: Optimizer, grads: list[Tensor], states: States, signal: Signal) -> None:
         """Updates the bucket's parameters and states in place."""
         signal = signal.rounded(self.dtype)
-        if self.bucket.kind.variant.on_device:
+        if lives_on_device(optimizer, self.bucket):
             self._run_on_device(optimizer, grads, states, signal)
             return
         self.steps.advance(states)

@@ -10,20 +10,22 @@ from __future__ import annotations
 import contextlib
 import weakref
 from operator import is_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..kernels import skeleton
 from .buckets import Bucket, States
+from .device_array import capturing
 from .launch import launch, update_constants
 from .launch_table import LaunchTable
 from .layerwise import LayerwiseLaunches
 from .layout import dense_copy, is_dense, real_numel, same_layout, units_in_order
 from .norm_launches import NormLaunches
 from .norms import power_sums
-from .rows import DeviceRows, HostRows, lives_on_device
+from .rows import DeviceRows, HostRows
+from .scalars import lives_on_device
 from .transform import Signal
 from .unit_launches import UnitLaunches
 
@@ -48,6 +50,7 @@ class FusedRunner:
         self._states: list[list[weakref.ref[Tensor]]] = []
         self._strides: list[list[tuple[int, ...]]] = [[] for _ in range(2 + len(bucket.kind.state_names))]
         self._odd: list[int] = []
+        self._held: list[Any] = []
         self._pointed: tuple[list[list[Tensor]] | None, Tensor] | None = None
         self._norms = NormLaunches(self.table, bucket.kind.grad_dtype, slot=1)
         self._units = self._unit_launches()
@@ -89,8 +92,9 @@ class FusedRunner:
     def measure(self, grads: list[Tensor], states: States, order: float) -> Tensor:
         """See :class:`~.buckets.Runner`."""
         with self._device():
-            self._pointed = self._point(grads, states)
-            addresses = self._pointed[1]
+            dense, addresses = self._point(grads, states)
+            # Copies are not kept until the update, which may not happen.
+            self._pointed = (None, addresses) if dense is None else None
             if self.bucket.kind.grad_dtype.is_complex and order != 2:
                 return power_sums(grads, order)  # pairs of reals have no other norm in common with complex numbers
             return self._norms.sums(addresses, order)
@@ -107,6 +111,9 @@ class FusedRunner:
         if dense is not None:
             for slot in (0, *self._copied[2:]):
                 torch._foreach_copy_([columns[slot][i] for i in self._odd], [dense[slot][i] for i in self._odd])
+        if capturing():
+            # The graph reads and writes there at every replay, also when something has taken their place here.
+            self._held.append((self.table.maps, self._norms.memory, self._layerwise and self._layerwise.memory))
         # Autograd must learn of the change, so that a backward pass through the old values fails.
         torch.autograd.graph.increment_version(params)
 

@@ -16,6 +16,8 @@ from . import checks
 from .buckets import Work
 from .decision import KernelDecision, Question
 from .decision import decide as with_torch
+from .device_array import capturing
+from .norms import WITHOUT_FP64
 from .options import EngineOptions
 from .state import StatefulOptimizer
 from .transform import UNCHANGED, Signal
@@ -38,6 +40,7 @@ class GradientControl(StatefulOptimizer):
     _grad_norm_type: float
     _skip_nonfinite: bool
     _answer: Tensor | None
+    _captured: set[Any]
     _in_kernel: KernelDecision | None
     _skipped: Tensor | None
 
@@ -55,6 +58,7 @@ class GradientControl(StatefulOptimizer):
             "_in_kernel": None,
             "_skipped": None,
             "_precision": torch.float32,
+            "_captured": set(),
         }
 
     @property
@@ -121,14 +125,18 @@ class GradientControl(StatefulOptimizer):
             return dict.fromkeys(devices, UNCHANGED)
         wide = any(runner.bucket.kind.dtype in FP64 for runner, _, _ in work)
         self._precision = torch.float64 if wide else torch.float32
-        if self._skipped is None or self._skipped.device != devices[0]:
-            self._skipped = self.skipped_steps.to(devices[0])
+        main = torch.device("cpu") if devices[0].type in WITHOUT_FP64 else devices[0]
+        if self._skipped is None or self._skipped.device != main:
+            self._skipped = self.skipped_steps.to(main)
         found = [runner.measure(grads, states, self._grad_norm_type) for runner, grads, states in work if measured]
         decide = with_torch
         if len(devices) == 1 and all(runner.bucket.kind.backend == "triton" for runner, _, _ in work):
             if self._in_kernel is None or self._in_kernel.device != devices[0]:
                 self._in_kernel = KernelDecision(devices[0])
             decide = self._in_kernel.decide
+        if capturing():
+            # The graph writes there at every replay, also when something has taken their place here.
+            self._captured.update((self._in_kernel, self._skipped))
         answer = decide(self._question(), found, self._skipped)
         self._answer = answer if measured else None
         if self.decided_on_host:

@@ -35,6 +35,11 @@ class LayerwiseLaunches:
         self._version = -1
         self._factors = Factors(kind, shapes) if rule.span == "matrix" else None
 
+    @property
+    def memory(self) -> tuple[Any, ...]:
+        """What launches read and write besides their arguments, and may be replaced."""
+        return self._partials, self._first
+
     def run(self, shared: dict[str, Any]) -> None:
         """One step of the bucket, with the arguments that all its kernels take."""
         if self._version != self.table.version:

@@ -26,6 +26,11 @@ class NormLaunches:
         self._maps: list[tuple[bool, ChunkMap]] = []
         self._partials = torch.empty(0)
 
+    @property
+    def memory(self) -> tuple[Any, ...]:
+        """What launches read and write besides their arguments."""
+        return self._maps, self._partials
+
     def sums(self, addresses: Tensor, order: float) -> Tensor:
         """Partial sums, as :func:`~.norms.power_sums` has them, fp64 [2, programs]. Overwritten by the next call."""
         table = self.table
@@ -91,7 +96,7 @@ def launch_decision(
 
 def sum_constants(dtype: torch.dtype, order: float, *, aligned: bool) -> dict[str, Any]:
     """The compile-time arguments of ``norms.sum_bucket``."""
-    return {"DTYPE": TRITON_DTYPES[dtype], "ORDER": order, "CHECK": True, "ALIGNED": aligned, "BLOCK": NORM_BLOCK}
+    return {"DTYPE": TRITON_DTYPES[dtype], "ORDER": order, "ALIGNED": aligned, "BLOCK": NORM_BLOCK}
 
 
 def decision_constants(

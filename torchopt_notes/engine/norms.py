@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+WITHOUT_FP64 = ("mps",)
+"""Devices on which the host decides what gradients mean for a step, which waits for them."""
+
 PIECE = 2**18
 """Elements that are widened to fp64 at a time on a CPU: they stay in its cache, and take 2 MB."""
 
@@ -22,13 +25,20 @@ def power_sums(tensors: Sequence[Tensor], order: float) -> Tensor:
     """
     if not tensors:
         return torch.zeros(2, 1, dtype=torch.float64)
-    norms = torch.stack([total_norm(tensor, order) for tensor in tensors])
+    norms = _stack([total_norm(tensor, order) for tensor in tensors])
     if order in (1, 2, math.inf) and not any(tensor.dtype in (torch.float64, torch.complex128) for tensor in tensors):
         largest = norms  # which fp64 holds, if each element is finite
     else:
-        largest = torch.stack([total_norm(tensor, math.inf) for tensor in tensors])
+        largest = _stack([total_norm(tensor, math.inf) for tensor in tensors])
     sums = norms if order == math.inf else norms**order
     return torch.stack([sums, (~largest.isfinite()).to(torch.float64)])
+
+
+def _stack(norms: list[Tensor]) -> Tensor:
+    """In fp64; on the CPU, if their device has none. A sharded tensor's norm is that of all shards."""
+    whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
+    stacked = torch.stack(whole)
+    return (stacked.cpu() if stacked.device.type in WITHOUT_FP64 else stacked).double()
 
 
 def combine(partials: Tensor, order: float) -> Tensor:
@@ -54,8 +64,8 @@ def pieces(tensor: Tensor) -> Sequence[Tensor]:
 
 def wide(tensor: Tensor) -> torch.dtype | None:
     """What sums over the tensor are taken in."""
-    if tensor.device.type == "mps":
-        return None  # it has no fp64
+    if tensor.device.type in WITHOUT_FP64:
+        return None
     return torch.complex128 if tensor.is_complex() else torch.float64
 
 

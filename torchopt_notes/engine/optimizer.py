@@ -16,9 +16,9 @@ from .backends import BACKENDS, Backend, Choice, choose, unsuited
 from .buckets import Bucket, Plan, Runner, Work
 from .device_array import capturing
 from .explain import Explanation
-from .options import GROUP_OPTIONS, USUAL, EngineOptions, option, unusual
+from .options import GROUP_OPTIONS, REFERENCE_LR, USUAL, EngineOptions, option, unusual
 from .ruled import RuledOptimizer
-from .scalars import REFERENCE_LR, keep_reference
+from .scalars import keep_reference
 from .transform import Signal, is_zero
 
 
@@ -35,7 +35,6 @@ class Optimizer(RuledOptimizer):
     """
 
     _plan: Plan | None
-    _captured: set[Runner]
 
     def __init__(
         self, params: ParamsT | torch.nn.Module, defaults: dict[str, Any], **options: Unpack[EngineOptions]
@@ -68,10 +67,6 @@ class Optimizer(RuledOptimizer):
         # overrides them, as in torch.
         self._check({**defaults, "params": []}, defaults)
         super().__init__(params, defaults)
-
-    def transient(self) -> dict[str, Any]:
-        """The attributes that copies and pickles begin without."""
-        return {**super().transient(), "_captured": set()}
 
     @property
     def backend(self) -> Backend:

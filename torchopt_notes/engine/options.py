@@ -40,7 +40,7 @@ class EngineOptions(TypedDict, total=False):
     skip_nonfinite: bool
     max_grad_value: float | Tensor | None
     adaptive_clip: float | Tensor | None
-    adaptive_eps: float
+    adaptive_eps: float | Tensor
     l1: float | Tensor
     decouple_lr: bool
     cautious_weight_decay: bool
@@ -65,6 +65,10 @@ class Options(EngineOptions, total=False):
     differentiable: bool
     fused: bool | None
 
+
+REFERENCE_LR = "reference_lr"
+"""The group key that keeps the first lr for ``decouple_lr``. Not ``initial_lr``: some schedulers set that to the lr at
+which they start, however small."""
 
 GROUP_OPTIONS = (
     "max_grad_value",

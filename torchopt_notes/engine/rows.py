@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from .optimizer import Optimizer
 
 
-def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
-    """Whether step counts or hyperparameters are where the host cannot read them without waiting."""
-    variant = bucket.kind.variant
-    if variant.on_device or (variant.fused and bucket.kind.device.type != "cpu"):
-        return True
-    return any(
-        isinstance(value, Tensor) and value.device.type != "cpu"
-        for group in bucket.groups
-        for value in hyperparameters(optimizer, optimizer.param_groups[group])
-    )
-
-
 class HostRows:
     """One row per parameter group and step count among a bucket's tensors, worked out in Python floats.
 

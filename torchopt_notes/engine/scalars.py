@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .options import option
+from .options import REFERENCE_LR, option
 from .rule import Rule, Scalar, Variant
 from .transform import Numbers, numbers
 
 if TYPE_CHECKING:
+    from .buckets import Bucket
     from .optimizer import Optimizer
 
 
@@ -94,14 +95,21 @@ def keep_reference(group: dict[str, Any]) -> None:
         group.setdefault(REFERENCE_LR, lr.detach().clone() if isinstance(lr, Tensor) else lr)
 
 
-REFERENCE_LR = "reference_lr"
-"""The group key that keeps the first lr for ``decouple_lr``. Not ``initial_lr``: some schedulers set that to the lr at
-which they start, however small."""
-
-
 def hyperparameters(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Scalar, ...]:
     """All that a row follows from but the step and what is carried; tensors as 0-d tensors."""
     return tuple(map(_scalar, (*transform_hyper(group), *optimizer.hyper(group))))
+
+
+def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
+    """Whether step counts or hyperparameters are where the host cannot read them without waiting."""
+    variant = bucket.kind.variant
+    if variant.on_device or (variant.fused and bucket.kind.device.type != "cpu"):
+        return True
+    return any(
+        isinstance(value, Tensor) and value.device.type != "cpu"
+        for group in bucket.groups
+        for value in hyperparameters(optimizer, optimizer.param_groups[group])
+    )
 
 
 def exact(count: Tensor) -> Tensor:

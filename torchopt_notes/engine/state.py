@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .buckets import Member, States
-from .options import USUAL
+from .options import GROUP_OPTIONS, USUAL
 
 if TYPE_CHECKING:
     from .buckets import Bucket
@@ -60,6 +60,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
         """Adds the keys that checkpoints of older versions lack, with the meaning that they had then."""
         arguments = inspect.signature(type(self).__init__).parameters
         usual = USUAL | {name: p.default for name, p in arguments.items() if p.default is not p.empty}
+        # What torch's checkpoints know nothing about stays as the optimizer was constructed.
+        usual |= {name: self.defaults[name] for name in GROUP_OPTIONS if name in self.defaults}
         for name in self.defaults:
             if name in usual:
                 group.setdefault(name, usual[name])
@@ -71,7 +73,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
             return States([{}] * len(bucket.params), [], [], None, [])
         dicts = list(map(self.state.__getitem__, bucket.params))
         if self._undecided and not bucket.kind.variant.on_device:
-            self._decide_what_has_begun(bucket)
+            self._settle_first_steps(bucket)
         try:
             columns, steps, counts = self._columns(dicts, names, carried)
         except KeyError:
@@ -113,7 +115,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
                 self._hidden[param] = torch.full((), 0.0 if first else 1.0, device=param.device)
         return [self._hidden[param] for param in params]
 
-    def _decide_what_has_begun(self, bucket: Bucket) -> None:
+    def _settle_first_steps(self, bucket: Bucket) -> None:
         """Counts states as new whose first step was skipped, where that is no longer the device's business."""
         for param in self._undecided.intersection(bucket.params):
             if self._hidden[param].item() == 0:

@@ -78,6 +78,7 @@ class AdaBelief(Optimizer):
         bias_correction: divide the averages by 1 - βᵗ. ``False`` leaves them biased towards their start at zero.
             Default True, as in the paper.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg`` and ``exp_avg_var``, m and s above, shaped like the parameter.
 

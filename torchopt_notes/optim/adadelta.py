@@ -72,6 +72,7 @@ class Adadelta(Optimizer):
             raises where it is missing. ``None`` and ``False`` demand nothing.
         decoupled_weight_decay: multiply the weight by 1 - η·λ before the step instead.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``square_avg`` and ``acc_delta``, v and u above, shaped like the parameter.
 

@@ -154,6 +154,7 @@ class Adafactor(Optimizer):
             raises where it is missing. ``None`` and ``False`` demand nothing.
         decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled). Default True, as torch.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d); for tensors with two dimensions or more ``row_var`` and ``col_var``, with size 1 in the last
     and the last but one dimension; for others ``variance``, shaped like the parameter.

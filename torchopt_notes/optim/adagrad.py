@@ -83,6 +83,7 @@ class Adagrad(Optimizer):
         decoupled_weight_decay: multiply the weight by 1 - η·λ before the step instead.
         eps_inside_sqrt: divide by :math:`\sqrt{G_t + \epsilon}`, as some texts write it. Default False.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d) and ``sum``, G above, shaped like the parameter; both exist from the start, as in torch.
 

@@ -103,6 +103,7 @@ class Adam(Optimizer):
         bias_correction: divide the averages by 1 - βᵗ, as the paper does. ``False`` leaves them biased towards
             their start at zero, as some texts write Adam. Default True.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg``, ``exp_avg_sq`` and with amsgrad ``max_exp_avg_sq``, shaped like the parameter.
 
@@ -194,6 +195,7 @@ class AdamW(Adam):
     Args:
         params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, bias_correction,
             backend: as for :class:`Adam`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
         weight_decay: λ ≥ 0; a step multiplies each weight by 1 - lr·λ. Default 1e-2, as torch.
 
     State, Raises: as :class:`Adam`.

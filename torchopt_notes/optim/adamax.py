@@ -70,6 +70,7 @@ class Adamax(Optimizer):
         bias_correction: divide the average by 1 - β₁ᵗ. ``False`` leaves it biased towards its start at zero. Default
             True.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg`` and ``exp_inf``, m and u above, shaped like the parameter.
 

@@ -89,6 +89,7 @@ class Adan(Optimizer):
             experiments have 0.02.
         decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled). Default True.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg``, ``exp_avg_diff``, ``exp_avg_sq`` and ``previous_grad``, m, d, n and the last
     gradient above, shaped like the parameter.

@@ -120,6 +120,7 @@ class AdEMAMix(Optimizer):
             for α.
         decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled). Default True, the paper's form.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg``, ``exp_avg_slow`` and ``exp_avg_sq``, m, s and v above, shaped like the
     parameter.

@@ -96,6 +96,7 @@ class ADOPT(Optimizer):
         decoupled_weight_decay: multiply the weight by 1 - η·λ before the step instead. Default False, as the authors'
             code.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg`` and ``exp_avg_sq``, m and v above, shaped like the parameter.
 

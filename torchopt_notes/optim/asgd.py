@@ -92,6 +92,7 @@ class ASGD(Optimizer):
             raises where it is missing. ``None`` and ``False`` demand nothing.
         decoupled_weight_decay: multiply the weight by 1 - lr·λ before the step instead; this uses today's lr.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step``, ``eta`` and ``mu`` (0-d), η and μ of the next step, and ``ax``, a above, shaped like the parameter.
 

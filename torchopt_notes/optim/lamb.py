@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 import torch
@@ -14,7 +14,6 @@ from ..engine.arithmetic import add_, add_number, addcmul_, lerp_, norm, scaled
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
-from ..engine.scalars import penalty
 from .trust import trust_ratio
 
 
@@ -118,6 +117,7 @@ class LAMB(Optimizer):
         trust_clip: no ratio above 1. Default False.
         exempt_1d: neither scale nor decay tensors with fewer than two dimensions (biases, gains). Default False.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg`` and ``exp_avg_sq``, shaped like the parameter.
 
@@ -139,6 +139,9 @@ class LAMB(Optimizer):
     1904.00962.
     """
 
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "decouple_lr": "its decay lies inside of the trust ratio, which the size of the decay cancels out of"
+    }
     rule: ClassVar[Rule] = Rule(lamb, lamb_scalars, kernel="lamb", norms=LAMB_NORMS)
 
     def __init__(
@@ -212,4 +215,4 @@ class LAMB(Optimizer):
         """The arguments of the rule's ``scalars`` after the step."""
         clamp_value = 0.0 if group["clamp_value"] is None else group["clamp_value"]
         corrected = float(group["bias_correction"])
-        return group["lr"], *group["betas"], group["eps"], penalty(group, "weight_decay"), clamp_value, corrected
+        return group["lr"], *group["betas"], group["eps"], group["weight_decay"], clamp_value, corrected

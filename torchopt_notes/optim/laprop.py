@@ -73,6 +73,7 @@ class LaProp(Optimizer):
         decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled). Default True, the authors' form
             but for η.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg`` and ``exp_avg_sq``, m and n above, shaped like the parameter.
 

@@ -84,6 +84,7 @@ class LARS(Optimizer):
             False, the paper's form.
         exempt_1d: neither scale nor decay tensors with fewer than two dimensions (biases, gains). Default False.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``momentum_buffer``, v above, when ``momentum > 0``.
 

@@ -106,6 +106,7 @@ class NAdam(Optimizer):
         bias_correction: divide by one minus the products above. ``False`` leaves the averages biased towards their
             start at zero. Default True.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` and ``mu_product`` (0-d), ``exp_avg`` and ``exp_avg_sq``, shaped like the parameter.
 

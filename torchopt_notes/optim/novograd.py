@@ -76,6 +76,7 @@ class NovoGrad(Optimizer):
             paper's form.
         grad_averaging: weigh the scaled gradient with 1 - β₁, as an average. Default False, as in the paper.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg``, shaped like the parameter, and ``exp_avg_sq`` (0-d, on the parameter's device,
     in fp32 or better).

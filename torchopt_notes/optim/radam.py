@@ -108,6 +108,7 @@ class RAdam(Optimizer):
         bias_correction: divide the averages by 1 - βᵗ. ``False`` leaves them biased towards their start at zero; ρ and
             r stay as they are. Default True.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg`` and ``exp_avg_sq``, shaped like the parameter.
 

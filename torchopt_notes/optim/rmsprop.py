@@ -90,6 +90,7 @@ class RMSprop(Optimizer):
         decoupled_weight_decay: multiply the weight by 1 - η·λ before the step instead.
         eps_inside_sqrt: divide by :math:`\sqrt{v_t + \epsilon}`, as some texts write it. Default False.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``square_avg``, with centered ``grad_avg`` and with momentum ``momentum_buffer``, shaped like
     the parameter.

@@ -79,6 +79,7 @@ class Rprop(Optimizer):
         weight_decay: λ ≥ 0, added to the gradient as λ·w (coupled: it can only change the sign). Default 0.
         decoupled_weight_decay: multiply the weight by 1 - lr·λ before the step instead; this uses today's lr.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``prev``, the last gradient, and ``step_size``, s above, shaped like the parameter.
 

@@ -84,6 +84,7 @@ class SGD(Optimizer):
             graph and a learning rate tensor may change between replays.
         decoupled_weight_decay: multiply the weight by 1 - lr·λ before the step instead of adding λ·w to the gradient.
         backend: ``"auto"``, ``"eager"``, ``"compiled"`` or ``"triton"``; see :meth:`Optimizer.explain`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``momentum_buffer``, shaped like the parameter, when ``momentum > 0``.
 
@@ -226,6 +227,7 @@ class Momentum(Optimizer):
         nesterov: look ahead, as above.
         weight_decay: λ ≥ 0, added to the gradient as λ·w (coupled). Default 0.
         maximize, foreach, differentiable, fused, capturable, decoupled_weight_decay, backend: as for :class:`SGD`.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``momentum_buffer``, v above.
 

@@ -64,6 +64,7 @@ class Lion(Optimizer):
         weight_decay: λ ≥ 0; a step multiplies each weight by 1 - η·λ. Default 0, the authors' code's.
         decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled). Default True, the paper's form.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``exp_avg``, m above, shaped like the parameter.
 
@@ -164,6 +165,7 @@ class Signum(Optimizer):
         decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled), where it can do no more than turn
             a sign. Default True, the form of the authors' later paper (arXiv 1810.05291).
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``momentum_buffer``, m above, shaped like the parameter, when ``momentum > 0``.
 

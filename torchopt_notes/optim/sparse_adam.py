@@ -77,6 +77,7 @@ class SparseAdam(Optimizer):
         eps: ε > 0, added to the root. Default 1e-8, Adam's.
         maximize: ascend instead of descend.
         backend: ``"auto"`` or ``"eager"``: there is no fused form of a sparse step.
+        options: ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d; a Python number in :meth:`state_dict`, as in torch), ``exp_avg`` and ``exp_avg_sq``, shaped
     like the parameter.

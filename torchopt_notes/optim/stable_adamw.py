@@ -82,6 +82,7 @@ class StableAdamW(Optimizer):
         decoupled_weight_decay: ``False`` adds λ·w to the gradient instead (coupled). Default True, the paper's form.
         bias_correction: use :math:`\hat\beta` as above; ``False`` uses plain β. Default True.
         options: maximize, foreach, capturable, differentiable, fused, backend; see :class:`~torchopt_notes.Adam`.
+            ``max_grad_norm``, ``skip_nonfinite``, ``l1`` and others; see :class:`.EngineOptions`.
 
     State: ``step`` (0-d), ``exp_avg`` and ``exp_avg_sq`` (free of bias), shaped like the parameter.
 

@@ -86,7 +86,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "`decouple_lr`",
         {"weight_decay": DECAY, "decouple_lr": True},
-        ("weight_decay", "decoupled_weight_decay"),
+        ("weight_decay", "decoupled_weight_decay", "decouple_lr"),
         decay="decoupled",
         changes=True,
     ),
