@@ -51,6 +51,12 @@ def build(cls, params, decoupled=None, **options):
     return cls(params, lr=LR[0], **own, **form, **{"weight_decay": 0, **options})
 
 
+def skip_unsupported(cls, **options):
+    for name, value in options.items():
+        if value and name in cls.unsupported:
+            pytest.skip(f"{cls.__name__}: {cls.unsupported[name]}")
+
+
 def steps(optimizer, params, rates=LR, size=0.0):
     """Takes steps with these learning rates, and yields the rates after each."""
     for i, lr in enumerate(rates):
@@ -87,6 +93,7 @@ class Decayed:
 @COMBINATIONS
 def test_decoupled_decay_of_a_weight_without_a_gradient(cls, decouple_lr, l1, backend):
     """w·Π(1 - lrₜ·λ), or w·Π(1 - λ·lrₜ/lr₀); then the soft threshold."""
+    skip_unsupported(cls, decouple_lr=decouple_lr)
     params = make(SHAPES, torch.float64)
     optimizer = build(cls, params, True, weight_decay=DECAY, l1=l1, decouple_lr=decouple_lr, backend=backend)
     base = LR[0] if decouple_lr else 1.0
@@ -104,6 +111,7 @@ def test_decoupled_decay_of_a_weight_without_a_gradient(cls, decouple_lr, l1, ba
 @COMBINATIONS
 def test_cautious_decay_of_a_weight_without_a_gradient(cls, decouple_lr, l1, backend):
     """As the usual decoupled decay, also where the optimizer's own form is another one."""
+    skip_unsupported(cls, decouple_lr=decouple_lr)
     params = make(SHAPES, torch.float64)
     options = {"weight_decay": DECAY, "l1": l1, "decouple_lr": decouple_lr}
     optimizer = build(cls, params, True, cautious_weight_decay=True, **options, backend=backend)

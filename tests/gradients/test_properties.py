@@ -80,7 +80,8 @@ def group_options(draw, case):
     if case.optimizer is AdamW or draw(st.booleans()):
         if case.optimizer is not AdamW:
             found["decoupled_weight_decay"] = True
-        found |= {name: True for name in ("cautious_weight_decay", "decouple_lr") if draw(st.booleans())}
+        names = [n for n in ("cautious_weight_decay", "decouple_lr") if n not in case.optimizer.unsupported]
+        found |= {name: True for name in names if draw(st.booleans())}
     return found
 
 
