@@ -234,3 +234,17 @@ def test_the_wrong_way_loses_that_decay():
     weight = torch.ones((), dtype=torch.bfloat16)
     weight = (weight * (1 - 0.001)).to(torch.bfloat16)
     assert (weight.float() - 0.0012).to(torch.bfloat16) == 1
+
+
+@ON_EVERY_BACKEND
+@pytest.mark.parametrize("cls", [SGD, AdamW], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("form", ["decoupled", "cautious", "relative"])
+def test_numbers_worked_out_on_the_device(cls, form, backend):
+    """As those of the host, which the tests above know to be right."""
+    options = {"decoupled": {}, "cautious": {"cautious_weight_decay": True}, "relative": {"decouple_lr": True}}[form]
+    runs = [make(SHAPES, torch.float64) for _ in range(2)]
+    for params, where in zip(runs, ({"capturable": True, "backend": backend}, {"backend": "eager"}), strict=True):
+        optimizer = build(cls, params, True, weight_decay=DECAY, l1=0.02, **options, **where)
+        for _ in steps(optimizer, params, size=1.0):
+            pass
+    assert_close(runs[0], map(wide, runs[1]))

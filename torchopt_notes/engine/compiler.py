@@ -118,14 +118,17 @@ def compiled_update(variant: Variant, dtypes: tuple[torch.dtype, ...]) -> Compil
 def compiled_sums(order: float, dtype: torch.dtype) -> CompiledFunction:
     """Adds to fp64 [2], its numbers, what :func:`~.norms.power_sums` has for a vector of this dtype."""
 
+    telling = order in (1, 2, math.inf) and dtype != torch.float64
+
     def add_sums(numbers: Tensor, vector: Tensor) -> None:
         size = vector.abs().double()
         if order == math.inf:
             found = torch.maximum(numbers[0], size.amax())
         else:
             found = numbers[0] + (size * size if order == 2 else size**order).sum()
-        wrong = numbers[1] + torch.where(size < math.inf, 0.0, 1.0).amax()
-        numbers.copy_(torch.stack([found, wrong]))
+        # What fp64 holds is finite if each element is.
+        wrong = ~found.isfinite() if telling else torch.where(size < math.inf, 0.0, 1.0).amax()
+        numbers.copy_(torch.stack([found, numbers[1] + wrong]))
 
     return CompiledFunction(_renamed(add_sums, f"norm_{dtype}".replace(".", "_")), _OPTIONS)
 
