@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 N_NUMBERS = len(Numbers._fields)
 
 
+PLAIN = (float, int)
+"""What nearly all hyperparameters are; to ask whether they are tensors takes several times as long."""
+
+
 class Row(NamedTuple):
     """The transform's numbers and the rule's ``scalars``."""
 
@@ -63,7 +67,8 @@ def row(
     if read:
         # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
         decay = found.decay if variant.transform.decay == "decoupled" else _read(found.decay)
-        found = Numbers(*map(_read, found))._replace(decay=decay)
+        max_value, adaptive_clip, adaptive_eps, _, l1 = found
+        found = Numbers(_read(max_value), _read(adaptive_clip), _read(adaptive_eps), decay, _read(l1))
         return Row(found, type(scalars)(*map(_read, scalars)))  # type: ignore[arg-type]
     return Row(found, scalars)
 
@@ -106,7 +111,7 @@ def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
     if variant.on_device or (variant.fused and bucket.kind.device.type != "cpu"):
         return True
     return any(
-        isinstance(value, Tensor) and value.device.type != "cpu"
+        type(value) not in PLAIN and isinstance(value, Tensor) and value.device.type != "cpu"
         for group in bucket.groups
         for value in hyperparameters(optimizer, optimizer.param_groups[group])
     )
@@ -118,10 +123,14 @@ def exact(count: Tensor) -> Tensor:
 
 
 def _scalar(value: Scalar) -> Scalar:
+    if type(value) in PLAIN:
+        return value
     return value.squeeze() if isinstance(value, Tensor) and value.dim() else value
 
 
 def _read(value: Scalar) -> Scalar:
+    if type(value) in PLAIN:
+        return float(value)
     if isinstance(value, Tensor) and value.device.type == "cpu" and not value.requires_grad:
         return value.item()
     return value if isinstance(value, Tensor) else float(value)  # a carried number is NumPy's

@@ -33,6 +33,9 @@ ALL_TRANSFORMS = {
 }
 """What can happen around a rule, all at once; and clipping by norm alone, which is what most people use."""
 
+SURROUNDED = ("fp32", "bf16+fp32 states")
+"""Dtypes with which these are compiled, for the gate's sake: what goes around a rule is the same code for all of them."""
+
 KERNELS = {
     "element": ("update",),
     "tensor": ("measure", "finish", "apply"),
@@ -71,7 +74,8 @@ def jobs(targets: Sequence[str], dtypes: Sequence[str]) -> Iterator[Job]:
             update_key = (variant.rule.eager, variant.flags, variant.transform, target)
             if update_key not in seen:
                 seen.add(update_key)
-                for dtype in dtypes if names else [dtype for dtype in dtypes if "states" not in dtype]:
+                wanted = dtypes if variant is own else [dtype for dtype in dtypes if dtype in SURROUNDED]
+                for dtype in wanted if names else [dtype for dtype in wanted if "states" not in dtype]:
                     for kernel in KERNELS[variant.rule.span]:
                         yield Job(name, variant, names, dtype, target, kernel)
             transform = variant.transform
