@@ -34,7 +34,7 @@ ALL_TRANSFORMS = {
 """What can happen around a rule, all at once; and clipping by norm alone, which is what most people use."""
 
 SURROUNDED = ("fp32", "bf16+fp32 states")
-"""Dtypes with which these are compiled, for the gate's sake: what goes around a rule is the same code for all of them."""
+"""Dtypes with which these are compiled: what goes around a rule is the same code for all of them."""
 
 KERNELS = {
     "element": ("update",),
