@@ -7,6 +7,10 @@
 >>> optimizer.step()
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from .clip import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .engine.optimizer import Optimizer
 from .groups import describe_groups, param_groups
@@ -33,6 +37,10 @@ from .optim.sgd import SGD, Momentum
 from .optim.sign import Lion, Signum
 from .optim.sparse_adam import SparseAdam
 from .optim.stable_adamw import StableAdamW
+
+if TYPE_CHECKING:
+    from . import lr_scheduler as lr_scheduler
+    from . import schedules as schedules
 
 __version__ = "0.1.0"
 __all__ = [
@@ -72,3 +80,12 @@ __all__ = [
     "list_optimizers",
     "param_groups",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        """Loads what few need when it is asked for."""
+        if name in ("lr_scheduler", "schedules"):
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
