@@ -20,7 +20,8 @@ PARALLEL := -n auto --maxprocesses 8
 
 # What holds on every backend runs twice: the second time on kernels in Triton's interpreter.
 INTERPRETED := tests/kernels tests/clip tests/gradients tests/engine/test_contract.py tests/engine/test_memory.py tests/engine/test_traps.py \
-	tests/optim/test_golden.py tests/optim/test_layerwise.py tests/optim/test_papers.py tests/testing/test_matrix.py
+	tests/optim/test_golden.py tests/optim/test_layerwise.py tests/optim/test_papers.py tests/schedules/test_backends.py \
+	tests/testing/test_matrix.py
 
 .PHONY: help
 help: ## list the targets
@@ -64,6 +65,11 @@ types: $(INSTALLED) ## type check
 .PHONY: kernels
 kernels: $(INSTALLED) ## compile all kernels for several GPUs and check what came out
 	$(RUN) -m torchopt_notes.testing.codegen
+
+.PHONY: docs
+docs: $(INSTALLED) ## write the tables and plots of the documentation anew
+	$(RUN) -m torchopt_notes.testing.matrix > docs/optimizers.md
+	$(RUN) docs/schedules.py
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure this machine

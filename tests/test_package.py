@@ -58,7 +58,20 @@ def test_the_readme_example_runs():
         exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["gradients.md", "groups.md", "parity.md"])
+def test_every_schedule_and_scheduler_has_an_executed_example():
+    finder = doctest.DocTestFinder(recurse=False)
+    for module in (torchopt_notes.schedules, torchopt_notes.lr_scheduler):
+        for name in set(module.__all__) - {"LRScheduler", "RangeTest"}:
+            assert any(test.examples for test in finder.find(getattr(module, name), name)), name
+
+
+def test_what_is_loaded_when_asked_for_is_listed():
+    assert {"schedules", "lr_scheduler"} <= set(dir(torchopt_notes))
+    with pytest.raises(AttributeError, match="has no attribute 'scheduler'"):
+        _ = torchopt_notes.scheduler
+
+
+@pytest.mark.parametrize("page", ["gradients.md", "groups.md", "parity.md", "schedules.md"])
 def test_the_examples_in_the_docs_run(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
     assert blocks

@@ -89,3 +89,6 @@ if not TYPE_CHECKING:
         if name in ("lr_scheduler", "schedules"):
             return importlib.import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), "lr_scheduler", "schedules"})

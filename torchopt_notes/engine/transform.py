@@ -68,9 +68,14 @@ def is_zero(value: Any) -> bool:
     return not isinstance(value, Tensor) and value == 0
 
 
+def is_off(group: dict[str, Any], penalty: str) -> bool:
+    """Whether a group has no such penalty. One that a scheduler has at zero for now counts, so that the code stays."""
+    return is_zero(option(group, penalty)) and is_zero(group.get(f"initial_{penalty}", 0))
+
+
 def decay_form(group: dict[str, Any], *, decoupled: bool) -> Decay:
     """How this group's ``weight_decay`` acts."""
-    if is_zero(option(group, "weight_decay")):
+    if is_off(group, "weight_decay"):
         return "none"
     if option(group, "cautious_weight_decay"):
         return "cautious"
@@ -79,7 +84,7 @@ def decay_form(group: dict[str, Any], *, decoupled: bool) -> Decay:
 
 def l1_form(group: dict[str, Any], *, decoupled: bool) -> L1:
     """How this group's ``l1`` acts."""
-    if is_zero(option(group, "l1")):
+    if is_off(group, "l1"):
         return "none"
     return "decoupled" if decoupled else "coupled"
 
