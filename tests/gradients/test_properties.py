@@ -25,7 +25,7 @@ from tests.gradients.references import (
     total_norm,
 )
 from torchopt_notes import SGD, AdamW, NovoGrad
-from torchopt_notes.testing.oracle import COMPUTE
+from torchopt_notes.testing import TOLERANCES
 from torchopt_notes.testing.ulp import spacing
 
 ON_EVERY_BACKEND = pytest.mark.parametrize("backend", BACKENDS)
@@ -120,7 +120,7 @@ def lost_or_not(exact, inputs):
     for still in (w, w * (1 - lr * group.get("weight_decay", 0))):
         if group.get("l1"):
             still = still.sign() * (still.abs() - lr * group["l1"]).clamp(min=0)
-        moved &= (exact - still).abs() > 16 * spacing(w, COMPUTE[inputs.param.dtype])
+        moved &= (exact - still).abs() > 16 * spacing(w, TOLERANCES[inputs.param.dtype].compute)
     return ~moved
 
 

@@ -4,16 +4,33 @@ Public: this project's own tests use it, and so can any project's.
 """
 
 from .cases import CASES, Case
-from .parity import Difference, ParityError, ParityReport, assert_parity, random_gradients
+from .comparison import Histogram, Outcome, compare
+from .contest import FLOAT64
+from .differences import Difference, ParityError
+from .growth import Growth, error_growth
+from .parity import ParityReport, assert_parity
+from .scenarios import SCENARIOS, Scenario, find_scenarios, random_gradients
+from .tolerances import TOLERANCES, Tolerance
 from .ulp import spacing, ulp_distance
 
 __all__ = [
     "CASES",
+    "FLOAT64",
+    "SCENARIOS",
+    "TOLERANCES",
     "Case",
     "Difference",
+    "Growth",
+    "Histogram",
+    "Outcome",
     "ParityError",
     "ParityReport",
+    "Scenario",
+    "Tolerance",
     "assert_parity",
+    "compare",
+    "error_growth",
+    "find_scenarios",
     "random_gradients",
     "spacing",
     "ulp_distance",

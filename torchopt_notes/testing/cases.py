@@ -33,7 +33,8 @@ from ..optim.rprop import Rprop
 from ..optim.sgd import SGD, Momentum
 from ..optim.sign import Lion, Signum
 from ..optim.stable_adamw import StableAdamW
-from .parity import SHAPES
+from .scenarios import SHAPES
+from .tolerances import FACTORED, NORMS, PLAIN, QUOTIENT_AND_STATE, SQUARED_STEP, Roundings
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,7 @@ class Case:
         optimizer: the class.
         kwargs: its arguments.
         reference: the ``torch.optim`` class that takes the same arguments, if there is one.
-        units: how far from float64 its roundings may carry a result, in the oracle's units. Most rules stay within 2.
-            Where a quotient joins a state that may cancel it, 5: the quotient's roundings (weight, squares, their mean,
-            root, ε, division) come to 5 half spacings and the state's product to 2; the unit counts one for the state,
-            and as little as half of one for the quotient, which does not change when gradient and root grow alike.
-            LaProp's quotient has two more and changes by 0.9 at least; ADOPT's, when clipped, does not change at all,
-            but has only 4.3 (limit, difference, weight, product).
-            Where norms of the whole tensor scale the step, 4: two norms and their quotient (squares, sums, roots,
-            division) add two units, which no input's rounding explains. Adafactor's 6 are these and two for the
-            separate roots of rows and columns.
-            For Adadelta's mean of squared steps, 14: a first step has the same size for all large gradients, so no
-            input's rounding counts, and the unit is one spacing of the result, or a half one of its factors. A step's
-            roundings (ε, two roots, squares, their sum, division, product) come to 6 half spacings, its square's to 12,
-            and its share in the mean (two products) adds 2. That of 1 - ρ cancels.
+        roundings: how far from float64 its roundings may carry a result, and why.
         shapes: parameters to try it on.
     """
 
@@ -65,8 +54,13 @@ class Case:
     optimizer: type[Optimizer]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     reference: type[torch.optim.Optimizer] | None = None
-    units: int = 2
+    roundings: Roundings = PLAIN
     shapes: tuple[tuple[int, ...], ...] = SHAPES
+
+    @property
+    def units(self) -> int:
+        """The largest distance from float64 that is right, in the oracle's units."""
+        return self.roundings.units
 
     def takes(self, dtype: torch.dtype) -> bool:
         """Whether the optimizer takes parameters of this dtype, and means the same by its arguments in float64."""
@@ -104,16 +98,34 @@ CASES: tuple[Case, ...] = (
     Case("adagrad-eps-inside", Adagrad, {"eps_inside_sqrt": True, "decoupled_weight_decay": True, "weight_decay": 0.1}),
     Case("rmsprop", RMSprop, {}, torch.optim.RMSprop),
     Case("rmsprop-centered", RMSprop, {"centered": True, "weight_decay": 0.1}, torch.optim.RMSprop),
-    Case("rmsprop-momentum", RMSprop, {"momentum": 0.9, "maximize": True}, torch.optim.RMSprop, units=5),
-    Case("rmsprop-centered-momentum", RMSprop, {"momentum": 0.9, "centered": True}, torch.optim.RMSprop, units=5),
+    Case(
+        "rmsprop-momentum",
+        RMSprop,
+        {"momentum": 0.9, "maximize": True},
+        torch.optim.RMSprop,
+        roundings=QUOTIENT_AND_STATE,
+    ),
+    Case(
+        "rmsprop-centered-momentum",
+        RMSprop,
+        {"momentum": 0.9, "centered": True},
+        torch.optim.RMSprop,
+        roundings=QUOTIENT_AND_STATE,
+    ),
     Case("rmsprop-eps-inside", RMSprop, {"eps_inside_sqrt": True, "eps": 1e-3}),
     Case("nadam", NAdam, {"weight_decay": 0.1}, torch.optim.NAdam),
     Case("nadam-decoupled", NAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}, torch.optim.NAdam),
     Case("nadam-maximize", NAdam, {"maximize": True, "momentum_decay": 0.1}, torch.optim.NAdam),
     Case("nadam-uncorrected", NAdam, {"bias_correction": False}),
-    Case("adadelta", Adadelta, {"weight_decay": 0.1}, torch.optim.Adadelta, units=14),
-    Case("adadelta-maximize", Adadelta, {"maximize": True, "rho": 0.5, "eps": 1e-3}, torch.optim.Adadelta, units=14),
-    Case("adadelta-decoupled", Adadelta, {"decoupled_weight_decay": True, "weight_decay": 0.1}, units=14),
+    Case("adadelta", Adadelta, {"weight_decay": 0.1}, torch.optim.Adadelta, roundings=SQUARED_STEP),
+    Case(
+        "adadelta-maximize",
+        Adadelta,
+        {"maximize": True, "rho": 0.5, "eps": 1e-3},
+        torch.optim.Adadelta,
+        roundings=SQUARED_STEP,
+    ),
+    Case("adadelta-decoupled", Adadelta, {"decoupled_weight_decay": True, "weight_decay": 0.1}, roundings=SQUARED_STEP),
     Case("adamax", Adamax, {"weight_decay": 0.1}, torch.optim.Adamax),
     Case("adamax-maximize", Adamax, {"maximize": True, "betas": (0.8, 0.5), "eps": 1e-3}, torch.optim.Adamax),
     Case("adamax-decoupled", Adamax, {"decoupled_weight_decay": True, "weight_decay": 0.1}),
@@ -140,38 +152,60 @@ CASES: tuple[Case, ...] = (
     Case("adabelief", AdaBelief, {"weight_decay": 0.1}),
     Case("adabelief-coupled", AdaBelief, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}),
     Case("adabelief-uncorrected", AdaBelief, {"bias_correction": False, "eps": 1e-8}),
-    Case("laprop", LaProp, {"weight_decay": 0.1}, units=5),
-    Case("laprop-coupled", LaProp, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}, units=5),
-    Case("adopt", ADOPT, {"weight_decay": 0.1}, units=5),
-    Case("adopt-decoupled", ADOPT, {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}, units=5),
-    Case("adopt-unclipped", ADOPT, {"clip_exponent": None, "eps": 0.1, "betas": (0.8, 0.99)}, units=5),
+    Case("laprop", LaProp, {"weight_decay": 0.1}, roundings=QUOTIENT_AND_STATE),
+    Case(
+        "laprop-coupled",
+        LaProp,
+        {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True},
+        roundings=QUOTIENT_AND_STATE,
+    ),
+    Case("adopt", ADOPT, {"weight_decay": 0.1}, roundings=QUOTIENT_AND_STATE),
+    Case(
+        "adopt-decoupled",
+        ADOPT,
+        {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True},
+        roundings=QUOTIENT_AND_STATE,
+    ),
+    Case(
+        "adopt-unclipped",
+        ADOPT,
+        {"clip_exponent": None, "eps": 0.1, "betas": (0.8, 0.99)},
+        roundings=QUOTIENT_AND_STATE,
+    ),
     Case("ademamix", AdEMAMix, {"weight_decay": 0.1}),
     Case("ademamix-coupled", AdEMAMix, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}),
     Case("ademamix-schedules", AdEMAMix, {"t_alpha": 5, "t_beta3": 8, "alpha": 8.0}),
     Case("adan", Adan, {"weight_decay": 0.1}),
     Case("adan-coupled", Adan, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}),
-    Case("lamb", LAMB, {}, units=4),
-    Case("lamb-coupled", LAMB, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}, units=4),
-    Case("lamb-options", LAMB, {"clamp_value": 1.5, "trust_clip": True, "bias_correction": False}, units=4),
-    Case("lamb-exempt", LAMB, {"exempt_1d": True}, units=4),
-    Case("lamb-unadapted", LAMB, {"weight_decay": 0, "always_adapt": False}, units=4),
-    Case("lars", LARS, {"lr": 0.1, "weight_decay": 0.1, "trust_coefficient": 0.1}, units=4),
-    Case("lars-nesterov", LARS, {"lr": 0.1, "nesterov": True, "maximize": True}, units=4),
-    Case("lars-plain", LARS, {"lr": 0.1, "momentum": 0, "weight_decay": 0.1, "decoupled_weight_decay": True}, units=4),
-    Case("lars-exempt", LARS, {"lr": 0.1, "exempt_1d": True, "eps": 1e-6, "weight_decay": 0.1}, units=4),
-    Case("novograd", NovoGrad, {"weight_decay": 0.1}, units=4),
-    Case("novograd-coupled", NovoGrad, {"weight_decay": 0.1, "decoupled_weight_decay": False}, units=4),
-    Case("novograd-averaged", NovoGrad, {"grad_averaging": True, "maximize": True}, units=4),
-    Case("stable-adamw", StableAdamW, {}, units=4),
-    Case("stable-adamw-coupled", StableAdamW, {"decoupled_weight_decay": False, "maximize": True}, units=4),
-    Case("stable-adamw-uncorrected", StableAdamW, {"bias_correction": False}, units=4),
-    Case("adafactor", Adafactor, {}, torch.optim.Adafactor, units=6, shapes=NOT_EMPTY),
+    Case("lamb", LAMB, {}, roundings=NORMS),
+    Case(
+        "lamb-coupled", LAMB, {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True}, roundings=NORMS
+    ),
+    Case("lamb-options", LAMB, {"clamp_value": 1.5, "trust_clip": True, "bias_correction": False}, roundings=NORMS),
+    Case("lamb-exempt", LAMB, {"exempt_1d": True}, roundings=NORMS),
+    Case("lamb-unadapted", LAMB, {"weight_decay": 0, "always_adapt": False}, roundings=NORMS),
+    Case("lars", LARS, {"lr": 0.1, "weight_decay": 0.1, "trust_coefficient": 0.1}, roundings=NORMS),
+    Case("lars-nesterov", LARS, {"lr": 0.1, "nesterov": True, "maximize": True}, roundings=NORMS),
+    Case(
+        "lars-plain",
+        LARS,
+        {"lr": 0.1, "momentum": 0, "weight_decay": 0.1, "decoupled_weight_decay": True},
+        roundings=NORMS,
+    ),
+    Case("lars-exempt", LARS, {"lr": 0.1, "exempt_1d": True, "eps": 1e-6, "weight_decay": 0.1}, roundings=NORMS),
+    Case("novograd", NovoGrad, {"weight_decay": 0.1}, roundings=NORMS),
+    Case("novograd-coupled", NovoGrad, {"weight_decay": 0.1, "decoupled_weight_decay": False}, roundings=NORMS),
+    Case("novograd-averaged", NovoGrad, {"grad_averaging": True, "maximize": True}, roundings=NORMS),
+    Case("stable-adamw", StableAdamW, {}, roundings=NORMS),
+    Case("stable-adamw-coupled", StableAdamW, {"decoupled_weight_decay": False, "maximize": True}, roundings=NORMS),
+    Case("stable-adamw-uncorrected", StableAdamW, {"bias_correction": False}, roundings=NORMS),
+    Case("adafactor", Adafactor, {}, torch.optim.Adafactor, roundings=FACTORED, shapes=NOT_EMPTY),
     Case(
         "adafactor-decay",
         Adafactor,
         {"weight_decay": 0.1, "maximize": True, "eps": (1e-7, 1e-3)},
         torch.optim.Adafactor,
-        units=6,
+        roundings=FACTORED,
         shapes=NOT_EMPTY,
     ),
     Case(
@@ -179,13 +213,13 @@ CASES: tuple[Case, ...] = (
         Adafactor,
         {"eps": (1e-3, 1e-2), "d": 2.0, "lr": 0.5},
         torch.optim.Adafactor,
-        units=6,
+        roundings=FACTORED,
         shapes=NOT_EMPTY,
     ),
     Case(
         "adafactor-coupled",
         Adafactor,
         {"weight_decay": 0.1, "decoupled_weight_decay": False, "eps": (1e-7, 1e-3)},
-        units=6,
+        roundings=FACTORED,
     ),
 )

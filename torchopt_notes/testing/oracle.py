@@ -14,7 +14,7 @@ do not, it stays at a few units in the last place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..engine.layout import real
+from .tolerances import TOLERANCES
 from .ulp import spacing
 
 Factory = Callable[..., torch.optim.Optimizer]
@@ -37,7 +38,6 @@ WIDE = {
     torch.complex64: torch.complex128,
     torch.complex128: torch.complex128,
 }
-COMPUTE = {dtype: torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32 for dtype in WIDE}
 
 
 @dataclass(frozen=True)
@@ -75,44 +75,62 @@ class Bounds:
 
 def step_bounds(factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs) -> dict[str, Bounds]:
     """Bounds for the parameter (under ``"param"``) and each state tensor after one step of ``factory``'s optimizer."""
+    return all_bounds(factory, kwargs, [inputs])[0]
+
+
+def all_bounds(factory: Factory, kwargs: Mapping[str, Any], inputs: Sequence[Inputs]) -> list[dict[str, Bounds]]:
+    """The same for several parameters of one dtype, none of which affects another."""
     exact = _step(factory, kwargs, inputs, None)
     # Half a spacing is the largest relative change that one rounding makes. It would vanish in float64's own rounding,
     # so the sensitivity is measured with a larger change and scaled down.
     change = 2.0**-26
-    rounding = torch.finfo(COMPUTE[inputs.param.dtype]).eps / 2
-    units = {name: spacing(value, COMPUTE[inputs.param.dtype]) for name, value in exact.items()}
-    moved = ["param", "grad", "lr", *[name for name, value in inputs.state.items() if _is_state(name, value)]]
-    for name in moved:
-        for result, value in _step(factory, kwargs, inputs, (name, 1 + change)).items():
-            units[result] = units[result] + (value - exact[result]).abs() * (rounding / change)
-    return {name: Bounds(value, units[name]) for name, value in exact.items()}
+    compute = TOLERANCES[inputs[0].param.dtype].compute
+    rounding = torch.finfo(compute).eps / 2
+    units = [{name: spacing(value, compute) for name, value in one.items()} for one in exact]
+    states = {name: None for one in inputs for name, value in one.state.items() if _is_state(name, value)}
+    for moved in ("param", "grad", "lr", *states):
+        for index, results in enumerate(_step(factory, kwargs, inputs, (moved, 1 + change))):
+            for name, value in results.items():
+                difference = (value - exact[index][name]).abs()
+                units[index][name] = units[index][name] + difference * (rounding / change)
+    return [
+        {name: Bounds(value, unit[name]) for name, value in one.items()} for one, unit in zip(exact, units, strict=True)
+    ]
 
 
 def _step(
-    factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs, change: tuple[str, float] | None
-) -> dict[str, Tensor]:
-    """One step in float64, with one input multiplied by a number."""
+    factory: Factory, kwargs: Mapping[str, Any], inputs: Sequence[Inputs], change: tuple[str, float] | None
+) -> list[dict[str, Tensor]]:
+    """One step in float64, with one input of each parameter multiplied by a number."""
 
     def wide(name: str, value: Tensor) -> Tensor:
         value = value.detach().to(WIDE[value.dtype], copy=True)
         return value * change[1] if change is not None and change[0] == name else value
 
-    param = torch.nn.Parameter(wide("param", inputs.param))
-    param.grad = wide("grad", inputs.grad)
-    optimizer = factory([param], **kwargs)
-    optimizer.param_groups[0].update({k: v for k, v in inputs.options.items() if k != "params"})
-    if change is not None and change[0] == "lr":
-        optimizer.param_groups[0]["lr"] = float(inputs.options["lr"]) * change[1]
-    if inputs.state:
-        optimizer.state[param] = {
-            name: wide(name, value)
-            if _is_state(name, value)
-            else (value.clone() if isinstance(value, Tensor) else value)
-            for name, value in inputs.state.items()
-        }
+    params = [torch.nn.Parameter(wide("param", one.param)) for one in inputs]
+    for param, one in zip(params, inputs, strict=True):
+        param.grad = wide("grad", one.grad)
+    alike = all(one.options is inputs[0].options for one in inputs)
+    optimizer = factory([{"params": params}] if alike else [{"params": [param]} for param in params], **kwargs)
+    for group, one in zip(optimizer.param_groups, inputs[:1] if alike else inputs, strict=True):
+        group.update({k: v for k, v in one.options.items() if k != "params"})
+        if change is not None and change[0] == "lr":
+            group["lr"] = float(one.options["lr"]) * change[1]
+    for param, one in zip(params, inputs, strict=True):
+        if one.state:
+            optimizer.state[param] = {
+                name: wide(name, value)
+                if _is_state(name, value)
+                else (value.clone() if isinstance(value, Tensor) else value)
+                for name, value in one.state.items()
+            }
     optimizer.step()
-    state = {name: v for name, v in optimizer.state[param].items() if _is_state(name, v)}
-    return {name: real(value.detach()).double() for name, value in {"param": param, **state}.items()}
+    return [_results(param, optimizer.state[param]) for param in params]
+
+
+def _results(param: Tensor, state: Mapping[str, Any]) -> dict[str, Tensor]:
+    states = {name: value for name, value in state.items() if _is_state(name, value)}
+    return {name: real(value.detach()).double() for name, value in {"param": param, **states}.items()}
 
 
 def same(actual: Tensor, expected: Tensor) -> Tensor:

@@ -4,62 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..engine.layout import real
-from .oracle import Bounds, Factory, Inputs, same, step_bounds
-from .ulp import ulp_distance
-
-Gradients: TypeAlias = Callable[[int, int, Tensor, torch.Generator], Tensor | None]
-"""``(step, index, param, generator) -> gradient``; None leaves the parameter without one."""
-
-SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (63,), (100,), (17, 31), (2, 3, 4, 5), (0,), (1025,))
-"""Awkward on purpose: no size is a multiple of a vector or a block."""
-
-
-FP64 = (torch.float64, torch.complex128)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where two runs differ.
-
-    Attributes:
-        step: counted from 1.
-        tensor: ``params[i]`` or ``state[i]['name']``.
-        element: the index of the element that differs most.
-        actual, expected: the candidate's value and the reference's.
-        ulp: their distance in ulps, or in the oracle's units when those bound the comparison.
-        absolute: their distance.
-    """
-
-    step: int
-    tensor: str
-    element: tuple[int, ...]
-    actual: complex | float
-    expected: complex | float
-    ulp: float
-    absolute: float
-
-    def __str__(self) -> str:
-        return (
-            f"step {self.step}, {self.tensor}{list(self.element)}: got {self.actual!r}, expected {self.expected!r} "
-            f"({self.ulp:g} ulp, {self.absolute:g} absolute)"
-        )
-
-
-class ParityError(AssertionError):
-    """The candidate is not what the reference is.
-
-    ``difference`` says where first; it is None if the two keep different state tensors.
-    """
-
-    def __init__(self, message: str, difference: Difference | None = None) -> None:
-        super().__init__(message)
-        self.difference = difference
+from .contest import DifferentStatesError, Reference, RefusedError, Setting, contest
+from .differences import ParityError, check
+from .oracle import Factory
+from .scenarios import SHAPES, Gradients, Scenario, find_scenarios, of_shapes, random_gradients
 
 
 @dataclass(frozen=True)
@@ -71,17 +23,13 @@ class ParityReport:
     max_ulp: float
 
 
-def random_gradients(step: int, index: int, param: Tensor, generator: torch.Generator) -> Tensor:
-    """Normally distributed gradients."""
-    return torch.randn(param.shape, dtype=param.dtype, device=param.device, generator=generator)
-
-
 def assert_parity(
     candidate: Factory,
-    reference: Factory,
+    reference: Reference,
     *,
     kwargs: Mapping[str, Any] | None = None,
     candidate_kwargs: Mapping[str, Any] | None = None,
+    scenarios: str | Sequence[str] | None = None,
     shapes: Sequence[tuple[int, ...]] = SHAPES,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -90,6 +38,7 @@ def assert_parity(
     ulp: float = 0,
     gradients: Gradients = random_gradients,
     lr_schedule: Callable[[int], float] | None = None,
+    states: bool = True,
 ) -> ParityReport:
     """Raises unless ``candidate`` does what ``reference`` does, after every step, in every parameter and state tensor.
 
@@ -97,9 +46,13 @@ def assert_parity(
     differences.
 
     Args:
-        candidate, reference: optimizer classes, or callables that take a list of parameters and the keyword arguments.
+        candidate: an optimizer class, or a callable that takes a list of parameters and the keyword arguments.
+        reference: the same, or ``FLOAT64``: the candidate's own rule on float64 inputs, in every step from the
+            candidate's numbers. Then ``ulp`` must be greater than 0.
         kwargs: arguments for both.
         candidate_kwargs: arguments for the candidate alone, such as ``{"backend": "compiled"}``.
+        scenarios: names of scenarios (:data:`.SCENARIOS`), with wildcards: ``"*"`` for all. Default: one that
+            ``shapes``, ``gradients``, ``steps`` and ``lr_schedule`` describe, which must be left alone otherwise.
         shapes: of the parameters.
         dtype, device: of the parameters.
         steps: how many to take.
@@ -110,12 +63,14 @@ def assert_parity(
             explains (see :mod:`.oracle`). The candidate then continues from the reference's numbers.
         gradients: what each step's gradients are.
         lr_schedule: the learning rate of each step, counted from 1.
+        states: whether states are compared too. Without them the candidate keeps its own as it goes on.
 
     Returns:
-        What was compared.
+        What was compared, in all scenarios together.
 
     Raises:
-        ParityError: naming the first step and tensor that differ, and the element that differs most.
+        ParityError: naming the first scenario, step and tensor that differ, and the element that differs most.
+        ValueError: for a scenario that there is not, or ``FLOAT64`` with equal bits.
 
     Example:
         >>> import torch, torchopt_notes
@@ -123,115 +78,64 @@ def assert_parity(
         >>> report = assert_parity(torchopt_notes.AdamW, torch.optim.AdamW, kwargs={"lr": 1e-2})
         >>> report.steps, report.max_ulp
         (10, 0.0)
+        >>> assert_parity(torchopt_notes.AdamW, torch.optim.AdamW, scenarios=["groups", "checkpoint"]).steps
+        10
     """
-    generator = torch.Generator(device).manual_seed(seed)
-    initial = [torch.randn(shape, dtype=dtype, device=device, generator=generator) for shape in shapes]
-    ours = [torch.nn.Parameter(value.clone()) for value in initial]
-    theirs = [torch.nn.Parameter(value.clone()) for value in initial]
-    ours_optimizer = candidate(ours, **{**(kwargs or {}), **(candidate_kwargs or {})})
-    their_optimizer = reference(theirs, **(kwargs or {}))
-    tensors, largest = 0, 0.0
-    for step in range(1, steps + 1):
-        if lr_schedule is not None:
-            for group in (*ours_optimizer.param_groups, *their_optimizer.param_groups):
-                group["lr"] = lr_schedule(step)
-        for i, (our, their) in enumerate(zip(ours, theirs, strict=True)):
-            gradient = gradients(step, i, their, generator)
-            our.grad = None if gradient is None else gradient.clone()
-            their.grad = gradient
-        bounds = _bounds(reference, kwargs or {}, their_optimizer, theirs) if ulp else {}
-        ours_optimizer.step()
-        their_optimizer.step()
-        pairs = _pairs(step, ours, theirs, ours_optimizer, their_optimizer)
-        for name, actual, expected in pairs:
-            if name in bounds:
-                largest = max(largest, _check_bounds(step, name, actual, expected, bounds[name], ulp))
-            else:
-                _check_equal(step, name, actual, expected)
-        tensors += len(pairs)
-        if ulp:
-            with torch.no_grad():
-                for _, actual, expected in pairs:
-                    actual.copy_(expected)
+    if not callable(reference) and not ulp:
+        raise ValueError("assert_parity: no rounded result equals float64's; say how far it may be, such as ulp=2")
+    custom = Scenario(
+        "custom",
+        "what the arguments describe",
+        of_shapes(*shapes),
+        gradients,
+        lr=None if lr_schedule is None else lambda step, first: lr_schedule(step),
+        steps=steps,
+    )
+    chosen = (custom,) if scenarios is None else find_scenarios(scenarios)
+    setting = Setting(
+        *(candidate, reference, kwargs or {}, candidate_kwargs or {}),
+        *(dtype, torch.device(device), seed),
+        bounded=ulp > 0,
+        states=states,
+    )
+    reports = [run(scenario, setting, ulp) for scenario in chosen if not meaningless(scenario, setting)]
+    return ParityReport(
+        sum(report.steps for report in reports),
+        sum(report.tensors for report in reports),
+        max((report.max_ulp for report in reports), default=0.0),
+    )
+
+
+def run(scenario: Scenario, setting: Setting, units: float) -> ParityReport:
+    """One scenario."""
+    steps, tensors, largest = 0, 0, 0.0
+    where = "" if scenario.name == "custom" else f"scenario {scenario.name}: "
+    try:
+        for step, pairs in contest(scenario, setting):
+            largest = max(largest, *(check(step, pair, units) for pair in pairs))
+            steps, tensors = step, tensors + len(pairs)
+    except RefusedError as refused:
+        if scenario.name == "custom":
+            raise (refused.by_candidate or refused.by_reference or refused) from None
+        if not excused(refused, scenario):
+            raise ParityError(f"{where}the candidate raises {refused.by_candidate!r}") from refused
+    except DifferentStatesError as error:
+        raise ParityError(f"{where}{error}") from None
+    except ParityError as error:
+        raise ParityError(f"{where}{error}", error.difference) from None
     return ParityReport(steps, tensors, largest)
 
 
-def _bounds(
-    reference: Factory, kwargs: Mapping[str, Any], optimizer: torch.optim.Optimizer, params: list[torch.nn.Parameter]
-) -> dict[str, Bounds]:
-    """The oracle's bounds for every tensor of the coming step, by the names that reports use."""
-    bounds = {}
-    options = {id(param): group for group in optimizer.param_groups for param in group["params"]}
-    for i, param in enumerate(params):
-        if param.grad is None or param.numel() == 0:
-            continue
-        state = optimizer.state.get(param, {})
-        found = step_bounds(reference, kwargs, Inputs(param, param.grad, state, options[id(param)]))
-        bounds[f"params[{i}]"] = found.pop("param")
-        bounds |= {f"state[{i}][{name!r}]": bound for name, bound in found.items()}
-    return bounds
+def meaningless(scenario: Scenario, setting: Setting) -> str:
+    """Why a scenario says nothing in a setting, or an empty string."""
+    if setting.dtype.is_complex and not scenario.complex_too:
+        return "no complex counterpart"
+    return "float64 does not underflow" if scenario.underflows and not callable(setting.reference) else ""
 
 
-def _pairs(
-    step: int,
-    ours: list[torch.nn.Parameter],
-    theirs: list[torch.nn.Parameter],
-    ours_optimizer: torch.optim.Optimizer,
-    their_optimizer: torch.optim.Optimizer,
-) -> list[tuple[str, Tensor, Tensor]]:
-    pairs: list[tuple[str, Tensor, Tensor]] = []
-    for i, (our, their) in enumerate(zip(ours, theirs, strict=True)):
-        pairs.append((f"params[{i}]", our.detach(), their.detach()))
-        # Not indexed blindly: both states are defaultdicts.
-        our_state = ours_optimizer.state.get(our, {})
-        their_state = their_optimizer.state.get(their, {})
-        if our_state.keys() != their_state.keys():
-            raise ParityError(
-                f"step {step}, state[{i}]: the candidate keeps {sorted(our_state)}, the reference {sorted(their_state)}"
-            )
-        pairs += [
-            (f"state[{i}][{name!r}]", our_state[name], value)
-            for name, value in their_state.items()
-            if isinstance(value, Tensor)
-        ]
-    return pairs
-
-
-def _check_equal(step: int, name: str, actual: Tensor, expected: Tensor) -> None:
-    if actual.shape != expected.shape or actual.dtype != expected.dtype:
-        raise ParityError(
-            f"step {step}, {name}: got {actual.dtype} of shape {tuple(actual.shape)}, "
-            f"expected {expected.dtype} of shape {tuple(expected.shape)}"
-        )
-    if actual.numel() == 0:
-        return
-    distance = ulp_distance(actual, expected.to(actual.device))
-    if distance.max() > 0:
-        _fail(step, name, actual, expected, distance, "equal bits are asked for")
-
-
-def _check_bounds(step: int, name: str, actual: Tensor, expected: Tensor, bounds: Bounds, ulp: float) -> float:
-    # Where the reference itself is farther away, the candidate may be as far, but no farther. In fp64 the oracle is no
-    # more exact than either of them: its own roundings come on top.
-    limit = bounds.distance(expected).clamp_min(2 * ulp if actual.dtype in FP64 else ulp)
-    distance = bounds.distance(actual)
-    if not (bounds.contain(actual, limit) | same(real(actual), real(expected))).all():
-        exact = torch.view_as_complex(bounds.exact) if actual.is_complex() else bounds.exact
-        _fail(
-            step,
-            name,
-            actual,
-            exact,
-            torch.where(distance > limit, distance, 0),
-            f"at most {ulp:g} units from float64 are allowed",
-        )
-    return float(distance.max())
-
-
-def _fail(step: int, name: str, actual: Tensor, expected: Tensor, distance: Tensor, demand: str) -> NoReturn:
-    if actual.is_complex():
-        distance = distance.amax(dim=-1)
-    element = tuple(int(i) for i in torch.unravel_index(distance.argmax(), actual.shape))
-    got, wanted = actual[element].item(), expected[element].item()
-    difference = Difference(step, name, element, got, wanted, float(distance[element]), abs(got - wanted))
-    raise ParityError(f"{difference}; {demand}", difference)
+def excused(refused: RefusedError, scenario: Scenario) -> bool:
+    """Whether an exception is no difference: the reference raises too, or nobody need take sparse gradients."""
+    ours, theirs = refused.by_candidate, refused.by_reference
+    if ours is None or theirs is not None:
+        return ours is None or type(ours) is type(theirs)
+    return scenario.sparse and "sparse" in str(ours)

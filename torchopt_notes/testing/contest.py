@@ -1,0 +1,251 @@
+"""Two optimizers through one scenario: equal starts, equal gradients, and what both have after every step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .oracle import Bounds, Factory, Inputs, all_bounds
+from .scenarios import Event, Scenario, Source, group_options
+
+
+class Float64:
+    """The reference that is a candidate's own rule on float64 inputs."""
+
+    def __repr__(self) -> str:
+        return "FLOAT64"
+
+
+FLOAT64: Final = Float64()
+
+Reference = Factory | Float64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a contest is held with.
+
+    Attributes:
+        candidate, reference: optimizer classes, or callables like them; ``FLOAT64`` for no reference but the oracle.
+        kwargs: arguments for both.
+        candidate_kwargs: arguments for the candidate alone.
+        dtype, device: of the parameters.
+        seed: of parameters and gradients.
+        bounded: whether the oracle's bounds are worked out, and the candidate goes on from the reference's numbers.
+        states: whether states are compared, and not the parameters alone.
+        oracle: what makes the oracle's optimizer. Default: the reference, or without one the candidate.
+    """
+
+    candidate: Factory
+    reference: Reference
+    kwargs: Mapping[str, Any]
+    candidate_kwargs: Mapping[str, Any]
+    dtype: torch.dtype
+    device: torch.device
+    seed: int
+    bounded: bool
+    states: bool = True
+    oracle: Factory | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One tensor after a step: ``params[i]`` or ``state[i]['name']``, in reports."""
+
+    name: str
+    actual: Tensor
+    expected: Tensor
+    bounds: Bounds | None
+
+
+class DifferentStatesError(AssertionError):
+    """Two optimizers keep different state tensors."""
+
+
+class RefusedError(Exception):
+    """A contestant raises instead of stepping.
+
+    Attributes:
+        by_candidate, by_reference: what each raised, or None. That without a reference is the candidate's.
+    """
+
+    def __init__(self, by_candidate: Exception | None, by_reference: Exception | None) -> None:
+        super().__init__(by_candidate, by_reference)
+        self.by_candidate = by_candidate
+        self.by_reference = by_reference
+
+
+class Contestant:
+    """An optimizer on its own copy of a scenario's parameters."""
+
+    def __init__(self, scenario: Scenario, factory: Factory, kwargs: Mapping[str, Any], setting: Setting) -> None:
+        self.scenario = scenario
+        self.factory = factory
+        self.kwargs = dict(kwargs)
+        self.home = self.kwargs.get("backend")
+        source = Source(setting.dtype, setting.device, torch.Generator(setting.device).manual_seed(setting.seed))
+        self.params = [torch.nn.Parameter(value) for value in scenario.params(source)]
+        self.generator = source.generator
+        self.optimizer = self._make()
+        if scenario.grouped:
+            for group, options in zip(self.optimizer.param_groups, group_options(len(self.params)), strict=True):
+                group["lr"] = group["lr"] * options["lr"]
+                if "weight_decay" in group:
+                    group["weight_decay"] = options["weight_decay"]
+        self.first_lrs = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _make(self) -> Optimizer:
+        grouped = [{"params": [param]} for param in self.params]
+        return self.factory(grouped if self.scenario.grouped else self.params, **self.kwargs)
+
+    def prepare(self, step: int) -> None:
+        """What comes before a step: the learning rate and the gradients."""
+        if self.scenario.lr is not None:
+            for group, first in zip(self.optimizer.param_groups, self.first_lrs, strict=True):
+                group["lr"] = self.scenario.lr(step, first)
+        for index, param in enumerate(self.params):
+            param.grad = self.scenario.gradients(step, index, param, self.generator)
+
+    def restore(self, **changed: Any) -> None:
+        """Goes on with a new optimizer from a checkpoint."""
+        state = copy.deepcopy(self.optimizer.state_dict())
+        self.kwargs.update(changed)
+        self.optimizer = self._make()
+        self.optimizer.load_state_dict(state)
+
+    def states(self, index: int) -> dict[str, Any]:
+        """The state of a parameter; not made by asking, which both kinds of state would."""
+        return dict(self.optimizer.state.get(self.params[index], {}))
+
+    def group(self, index: int) -> dict[str, Any]:
+        """The group of a parameter."""
+        groups = self.optimizer.param_groups
+        return groups[index] if self.scenario.grouped else groups[0]
+
+
+def contest(scenario: Scenario, setting: Setting) -> Iterator[tuple[int, list[Pair]]]:
+    """The steps of a scenario, counted from 1, with all tensors after each.
+
+    Raises:
+        DifferentStatesError: if the contestants do not keep the same state tensors.
+        RefusedError: if one of them raises.
+    """
+    ours = _made(
+        lambda: Contestant(scenario, setting.candidate, {**setting.kwargs, **setting.candidate_kwargs}, setting)
+    )
+    if isinstance(setting.reference, Float64):
+        yield from _alone(scenario, setting, _only(ours))
+        return
+    factory = setting.reference
+    theirs = _made(lambda: Contestant(scenario, factory, setting.kwargs, setting))
+    our, their = _both(ours, theirs)
+    for step in range(1, scenario.steps + 1):
+        _happen(scenario.events.get(step), our, their)
+        our.prepare(step)
+        their.prepare(step)
+        bounds = _bounds(setting, their) if setting.bounded else {}
+        _both(_made(our.optimizer.step), _made(their.optimizer.step))
+        pairs = _pairs(step, our, their, bounds, states=setting.states)
+        yield step, pairs
+        if setting.bounded:
+            with torch.no_grad():
+                for pair in pairs:
+                    pair.actual.copy_(pair.expected)
+
+
+def _alone(scenario: Scenario, setting: Setting, our: Contestant) -> Iterator[tuple[int, list[Pair]]]:
+    for step in range(1, scenario.steps + 1):
+        _happen(scenario.events.get(step), our, None)
+        our.prepare(step)
+        bounds = _bounds(setting, our)
+        _only(_made(our.optimizer.step))
+        tensors = {f"params[{i}]": param.detach() for i, param in enumerate(our.params)}
+        for i in range(len(our.params)):
+            tensors |= {f"state[{i}][{name!r}]": value for name, value in our.states(i).items()}
+        pairs = [Pair(name, tensors[name], _like(bound.exact, tensors[name]), bound) for name, bound in bounds.items()]
+        yield step, pairs
+
+
+def _like(exact: Tensor, actual: Tensor) -> Tensor:
+    return torch.view_as_complex(exact) if actual.is_complex() else exact
+
+
+def _happen(event: Event | None, our: Contestant, their: Contestant | None) -> None:
+    if event is None:
+        return
+    if their is not None:
+        their.restore()
+    if event == "switch" and our.home not in (None, "eager"):
+        our.restore(backend="eager" if our.kwargs["backend"] == our.home else our.home)
+    else:
+        our.restore()
+
+
+def _made(make: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    # Whatever a contestant raises is a result: it is compared, and reported.
+    try:
+        return make(), None
+    except Exception as error:
+        return None, error
+
+
+def _both(ours: tuple[Any, Exception | None], theirs: tuple[Any, Exception | None]) -> tuple[Any, Any]:
+    if ours[1] is not None or theirs[1] is not None:
+        raise RefusedError(ours[1], theirs[1]) from ours[1]
+    return ours[0], theirs[0]
+
+
+def _only(ours: tuple[Any, Exception | None]) -> Any:
+    if ours[1] is not None:
+        raise RefusedError(ours[1], None) from ours[1]
+    return ours[0]
+
+
+def _bounds(setting: Setting, contestant: Contestant) -> dict[str, Bounds]:
+    """The oracle's bounds for every tensor of the coming step, by the names that reports use."""
+    oracle = setting.oracle or (setting.candidate if isinstance(setting.reference, Float64) else setting.reference)
+    kwargs = setting.kwargs if setting.oracle or not isinstance(setting.reference, Float64) else contestant.kwargs
+    indices = [i for i, p in enumerate(contestant.params) if p.grad is not None and p.numel() and not p.grad.is_sparse]
+    if not indices:
+        return {}
+    params = contestant.params
+    inputs = [Inputs(params[i], _gradient(params[i]), contestant.states(i), contestant.group(i)) for i in indices]
+    bounds = {}
+    for i, found in zip(indices, all_bounds(oracle, kwargs, inputs), strict=True):
+        bounds[f"params[{i}]"] = found.pop("param")
+        bounds |= {f"state[{i}][{name!r}]": bound for name, bound in found.items()}
+    return bounds
+
+
+def _gradient(param: Tensor) -> Tensor:
+    assert param.grad is not None
+    return param.grad
+
+
+def _dense(value: Tensor) -> Tensor:
+    """torch's SGD keeps the momentum of sparse gradients in a sparse tensor."""
+    return value.to_dense() if value.is_sparse else value
+
+
+def _pairs(step: int, our: Contestant, their: Contestant, bounds: Mapping[str, Bounds], *, states: bool) -> list[Pair]:
+    pairs: list[Pair] = []
+    for i, (ours, theirs) in enumerate(zip(our.params, their.params, strict=True)):
+        pairs.append(Pair(f"params[{i}]", ours.detach(), theirs.detach(), bounds.get(f"params[{i}]")))
+        if not states:
+            continue
+        our_state, their_state = our.states(i), their.states(i)
+        if our_state.keys() != their_state.keys():
+            raise DifferentStatesError(
+                f"step {step}, state[{i}]: the candidate keeps {sorted(our_state)}, the reference {sorted(their_state)}"
+            )
+        for name, value in their_state.items():
+            if isinstance(value, Tensor):
+                tensor = f"state[{i}][{name!r}]"
+                pairs.append(Pair(tensor, _dense(our_state[name]), _dense(value), bounds.get(tensor)))
+    return pairs

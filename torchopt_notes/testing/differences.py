@@ -1,0 +1,97 @@
+"""Where two tensors differ, and whether that is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from ..engine.layout import real
+from .contest import Pair
+from .oracle import Bounds, same
+from .tolerances import TOLERANCES
+from .ulp import ulp_distance
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two runs differ.
+
+    Attributes:
+        step: counted from 1.
+        tensor: ``params[i]`` or ``state[i]['name']``.
+        element: the index of the element that differs most.
+        actual, expected: the candidate's value and the reference's.
+        ulp: their distance in ulps, or in the oracle's units when those bound the comparison.
+        absolute: their distance.
+    """
+
+    step: int
+    tensor: str
+    element: tuple[int, ...]
+    actual: complex | float
+    expected: complex | float
+    ulp: float
+    absolute: float
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step}, {self.tensor}{list(self.element)}: got {self.actual!r}, expected {self.expected!r} "
+            f"({self.ulp:g} ulp, {self.absolute:g} absolute)"
+        )
+
+
+class ParityError(AssertionError):
+    """The candidate is not what the reference is.
+
+    ``difference`` says where first; it is None if the two keep different state tensors, or one raises.
+    """
+
+    def __init__(self, message: str, difference: Difference | None = None) -> None:
+        super().__init__(message)
+        self.difference = difference
+
+
+def check(step: int, pair: Pair, units: float) -> float:
+    """The distance that was accepted: 0 for equal bits, else in the oracle's units.
+
+    Raises:
+        ParityError: if the pair is farther apart than it may be.
+    """
+    actual, expected = pair.actual, pair.expected
+    if pair.bounds is not None:
+        return _check_bounds(step, pair, pair.bounds, units)
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        raise ParityError(
+            f"step {step}, {pair.name}: got {actual.dtype} of shape {tuple(actual.shape)}, "
+            f"expected {expected.dtype} of shape {tuple(expected.shape)}"
+        )
+    if actual.numel():
+        distance = ulp_distance(actual, expected.to(actual.device))
+        if distance.max() > 0:
+            _fail(step, pair, distance, "equal bits are asked for")
+    return 0.0
+
+
+def _check_bounds(step: int, pair: Pair, bounds: Bounds, units: float) -> float:
+    # Where the reference itself is farther away, the candidate may be as far, but no farther.
+    actual, expected = pair.actual, pair.expected
+    allowed = units * TOLERANCES[actual.dtype].oracle_factor
+    limit = bounds.distance(expected).clamp_min(allowed)
+    distance = bounds.distance(actual)
+    if not (bounds.contain(actual, limit) | same(real(actual), real(expected))).all():
+        exact = torch.view_as_complex(bounds.exact) if actual.is_complex() else bounds.exact
+        beyond = torch.where(distance > limit, distance, 0)
+        _fail(step, Pair(pair.name, actual, exact, None), beyond, f"at most {units:g} units from float64 are allowed")
+    return float(distance.max())
+
+
+def _fail(step: int, pair: Pair, distance: Tensor, demand: str) -> NoReturn:
+    if pair.actual.is_complex():
+        distance = distance.amax(dim=-1)
+    element = tuple(int(i) for i in torch.unravel_index(distance.argmax(), pair.actual.shape))
+    got, wanted = pair.actual[element].item(), pair.expected[element].item()
+    difference = Difference(step, pair.name, element, got, wanted, float(distance[element]), abs(got - wanted))
+    raise ParityError(f"{difference}; {demand}", difference)
