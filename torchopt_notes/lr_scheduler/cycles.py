@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, Literal, cast
+import sys
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, cast
 
+import torch
 import torch.optim.lr_scheduler as torchs
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..schedules.cycles import along, cyclic, warm_restarts
 from ..schedules.hyperparameter import Group, Hyperparameter, Value
 from ..schedules.shapes import cosine
-from .closed_form import Restored
+from .closed_form import Restored, made
+
+P = ParamSpec("P")
 
 
 class CosineAnnealingWarmRestarts(Restored, torchs.CosineAnnealingWarmRestarts):
@@ -34,24 +41,70 @@ class CosineAnnealingWarmRestarts(Restored, torchs.CosineAnnealingWarmRestarts):
             epoch = self.last_epoch + 1 + (self.T_cur % 1 if self.last_epoch >= 0 else 0)
         elif epoch < 0:
             raise ValueError(f"Expected non-negative epoch, but got {epoch}")
-        place = warm_restarts(self.T_0, self.T_mult).place(epoch)
+        place = made(warm_restarts, self.T_0, self.T_mult).place(epoch)
         # Fractions, too; torch's annotation knows whole numbers only.
         self.T_cur, self.T_i = cast(int, place.step), cast(int, place.length)
         self.last_epoch = math.floor(epoch)
-        self.write(self._values())
+        self._get_lr_called_within_step = True
+        try:
+            self.write(self.get_lr())
+        finally:
+            self._get_lr_called_within_step = False
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rates of the present epoch."""
         self.warn_outside_of_step()
-        return self._values()
-
-    def _values(self) -> list[float | Tensor]:
         self.adopt_new_groups()
-        left = cosine(self.T_i).between(self.T_cur)
+        left = made(cosine, self.T_i).between(self.T_cur)
         return [self.eta_min + (base - self.eta_min) * left for base in self.base_lrs]
 
 
-class CyclicLR(Restored, torchs.CyclicLR):
+class Cycled(Restored):
+    """A scheduler that drives momentum too, which comes back with its state like the learning rate."""
+
+    def drive_momentum(self, epoch: int) -> None:
+        """Sets the momentum of an epoch."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        # One that waits in a SequentialLR is at epoch -1.
+        self.drive_momentum(max(self.last_epoch, 0))
+
+
+def keeping_tensors(constructor: Callable[P, None]) -> Callable[P, None]:
+    """torch's constructors replace momentum by a number. A tensor must stay where a captured CUDA graph finds it."""
+
+    @functools.wraps(constructor)
+    def construct(*args: P.args, **kwargs: P.kwargs) -> None:
+        optimizer = kwargs.get("optimizer", args[1] if len(args) > 1 else None)
+        groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else []
+        tensors = [_momentum(group) for group in groups]
+        constructor(*args, **kwargs)
+        for group, tensor in zip(groups, tensors, strict=True):
+            now = _momentum(group)
+            if isinstance(tensor, Tensor):
+                with torch.no_grad():
+                    _replace_momentum(group, tensor.fill_(now))
+            elif isinstance(now, Tensor):
+                # A bound that was given as a tensor: filled at each step, it would be no bound any more.
+                _replace_momentum(group, float(now))
+
+    return construct
+
+
+def _momentum(group: Group) -> Any:
+    return group["betas"][0] if group.get("betas") else group.get("momentum")
+
+
+def _replace_momentum(group: Group, value: Value) -> None:
+    if group.get("betas"):
+        group["betas"] = (value, *group["betas"][1:])
+    else:
+        group["momentum"] = value
+
+
+class CyclicLR(Cycled, torchs.CyclicLR):
     """``torch.optim.lr_scheduler.CyclicLR`` over :class:`~torchopt_notes.schedules.cyclic`.
 
     >>> import torch, torchopt_notes as optim
@@ -61,22 +114,33 @@ class CyclicLR(Restored, torchs.CyclicLR):
     [0.75]
     """
 
+    __init__ = keeping_tensors(torchs.CyclicLR.__init__)
+
     def get_lr(self) -> list[float | Tensor]:
         """The learning rates of the present epoch; sets the momentum too."""
         self.warn_outside_of_step()
-        up = self.total_size * self.step_ratio
-        height = cyclic(up, self.total_size - up).height(self.last_epoch)
-        counted = math.floor(1 + self.last_epoch / self.total_size) if self.scale_mode == "cycle" else self.last_epoch
-        scale = self.scale_fn(counted)
+        height = self._height(self.last_epoch)
+        self._lower_momentum(height)
+        return [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
+
+    def drive_momentum(self, epoch: int) -> None:
+        self._lower_momentum(self._height(epoch))
+
+    def _lower_momentum(self, height: float) -> None:
         if self.cycle_momentum:
-            one = driven_momentum(self.use_beta1)
-            groups = self.optimizer.param_groups
+            one, groups = driven_momentum(self.use_beta1), self.optimizer.param_groups
             for group, low, high in zip(groups, self.base_momentums, self.max_momentums, strict=True):
-                one.write(group, high - (high - low) * height * scale)
-        return [low + (high - low) * height * scale for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
+                one.write(group, high - (high - low) * height)
+
+    def _height(self, epoch: int) -> float:
+        up = self.total_size * self.step_ratio
+        # With step_size_down=0, which torch allows, it drops at once.
+        down = max(self.total_size - up, sys.float_info.min)
+        counted = math.floor(1 + epoch / self.total_size) if self.scale_mode == "cycle" else epoch
+        return made(cyclic, up, down).height(epoch) * self.scale_fn(counted)
 
 
-class OneCycleLR(Restored, torchs.OneCycleLR):
+class OneCycleLR(Cycled, torchs.OneCycleLR):
     """``torch.optim.lr_scheduler.OneCycleLR`` over :class:`~torchopt_notes.schedules.one_cycle`.
 
     >>> import torch, torchopt_notes as optim
@@ -85,6 +149,8 @@ class OneCycleLR(Restored, torchs.OneCycleLR):
     >>> optimizer.step(); scheduler.step(); scheduler.get_last_lr()
     [1.0]
     """
+
+    __init__ = keeping_tensors(torchs.OneCycleLR.__init__)
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rates of the present step; sets the momentum too.
@@ -97,18 +163,20 @@ class OneCycleLR(Restored, torchs.OneCycleLR):
             raise ValueError(
                 f"Tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}"
             )
-        groups = self.optimizer.param_groups
+        self.drive_momentum(self.last_epoch)
+        return [self._along(group, "lr", self.last_epoch) for group in self.optimizer.param_groups]
+
+    def drive_momentum(self, epoch: int) -> None:
         if self.cycle_momentum:
             one = driven_momentum(self.use_beta1)
-            for group in groups:
-                one.write(group, self._along(group, "momentum"))
-        return [self._along(group, "lr") for group in groups]
+            for group in self.optimizer.param_groups:
+                one.write(group, self._along(group, "momentum", epoch))
 
-    def _along(self, group: Group, kind: Literal["lr", "momentum"]) -> Value:
+    def _along(self, group: Group, kind: Literal["lr", "momentum"], epoch: int) -> Value:
         phases: list[Any] = self._schedule_phases
         start = group[phases[0][f"start_{kind}"]]
         turns = [(phase["end_step"], group[phase[f"end_{kind}"]]) for phase in phases]
-        return along(start, turns, self.last_epoch, self._anneal_func_type)
+        return along(start, turns, epoch, self._anneal_func_type)
 
 
 def driven_momentum(use_beta1: bool) -> Hyperparameter:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch.optim.lr_scheduler as torchs
 from torch import Tensor
 
-from ..schedules import Schedule, constant, cosine, exponential, linear, multistep, polynomial, step_decay
-from .closed_form import ClosedForm, Restored
+from ..schedules import Schedule, constant, exponential, linear, multistep, polynomial, step_decay
+from .closed_form import ClosedForm, Restored, made
 
 
 class StepLR(ClosedForm, torchs.StepLR):
@@ -22,7 +23,7 @@ class StepLR(ClosedForm, torchs.StepLR):
     """
 
     def multiplier(self, epoch: int) -> float:
-        return step_decay(self.step_size, self.gamma)(epoch)
+        return made(step_decay, self.step_size, self.gamma)(epoch)
 
 
 class MultiStepLR(ClosedForm, torchs.MultiStepLR):
@@ -36,7 +37,7 @@ class MultiStepLR(ClosedForm, torchs.MultiStepLR):
     """
 
     def multiplier(self, epoch: int) -> float:
-        return multistep(tuple(self.milestones.elements()), self.gamma)(epoch)
+        return made(multistep, tuple(self.milestones.elements()), self.gamma)(epoch)
 
 
 class ConstantLR(ClosedForm, torchs.ConstantLR):
@@ -52,7 +53,11 @@ class ConstantLR(ClosedForm, torchs.ConstantLR):
     """
 
     def multiplier(self, epoch: int) -> float:
-        return (constant(self.factor, self.total_iters) >> constant())(epoch)
+        return made(_constant_until, self.factor, self.total_iters)(epoch)
+
+
+def _constant_until(factor: float, steps: float) -> Schedule:
+    return constant(factor, steps) >> constant()
 
 
 class LinearLR(ClosedForm, torchs.LinearLR):
@@ -66,7 +71,7 @@ class LinearLR(ClosedForm, torchs.LinearLR):
     """
 
     def multiplier(self, epoch: int) -> float:
-        return linear(self.total_iters, self.start_factor, self.end_factor)(epoch)
+        return made(linear, self.total_iters, self.start_factor, self.end_factor)(epoch)
 
 
 class ExponentialLR(ClosedForm, torchs.ExponentialLR):
@@ -80,7 +85,7 @@ class ExponentialLR(ClosedForm, torchs.ExponentialLR):
     """
 
     def multiplier(self, epoch: int) -> float:
-        return exponential(self.gamma)(epoch)
+        return made(exponential, self.gamma)(epoch)
 
 
 class PolynomialLR(ClosedForm, torchs.PolynomialLR):
@@ -94,13 +99,17 @@ class PolynomialLR(ClosedForm, torchs.PolynomialLR):
     """
 
     def multiplier(self, epoch: int) -> float:
-        return polynomial(self.total_iters, power=self.power)(epoch)
+        return made(_polynomial, self.total_iters, self.power)(epoch)
+
+
+def _polynomial(steps: float, power: float) -> Schedule:
+    return polynomial(steps, power=power)
 
 
 class CosineAnnealingLR(ClosedForm, torchs.CosineAnnealingLR):
-    """``torch.optim.lr_scheduler.CosineAnnealingLR`` over :class:`~torchopt_notes.schedules.cosine`.
+    """``torch.optim.lr_scheduler.CosineAnnealingLR``.
 
-    After ``T_max`` it rises again, as torch's does; :class:`~torchopt_notes.schedules.cosine` stays at the end.
+    After ``T_max`` it rises again, as torch's does, where :class:`~torchopt_notes.schedules.cosine` stays at the end.
 
     >>> import torch, torchopt_notes as optim
     >>> optimizer = optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
@@ -114,19 +123,13 @@ class CosineAnnealingLR(ClosedForm, torchs.CosineAnnealingLR):
         return self.eta_min
 
     def multiplier(self, epoch: int) -> float:
-        return cosine(self.T_max).between(epoch)
+        return (1 + math.cos(math.pi * epoch / self.T_max)) / 2
 
 
-class LambdaLR(Restored, torchs.LambdaLR):
-    """``torch.optim.lr_scheduler.LambdaLR``; a :class:`~torchopt_notes.schedules.Schedule` will do for a function.
+class OfFunctions(Restored):
+    """What has a function for each group, or one for all of them, also for those that are added later."""
 
-    >>> import torch, torchopt_notes as optim
-    >>> from torchopt_notes import schedules as S
-    >>> optimizer = optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
-    >>> scheduler = optim.lr_scheduler.LambdaLR(optimizer, S.linear(2))
-    >>> optimizer.step(); scheduler.step(); scheduler.get_last_lr()
-    [0.5]
-    """
+    lr_lambdas: list[Any]
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rates of the present epoch."""
@@ -137,10 +140,27 @@ class LambdaLR(Restored, torchs.LambdaLR):
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's; schedules are left out, like functions."""
-        return _without_schedules(super().state_dict(), self.lr_lambdas)
+        state = super().state_dict()
+        state["lr_lambdas"] = [
+            None if isinstance(function, Schedule) else saved
+            for function, saved in zip(self.lr_lambdas, state["lr_lambdas"], strict=True)
+        ]
+        return state
 
 
-class MultiplicativeLR(Restored, torchs.MultiplicativeLR):
+class LambdaLR(OfFunctions, torchs.LambdaLR):
+    """``torch.optim.lr_scheduler.LambdaLR``; a :class:`~torchopt_notes.schedules.Schedule` will do for a function.
+
+    >>> import torch, torchopt_notes as optim
+    >>> from torchopt_notes import schedules as S
+    >>> optimizer = optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = optim.lr_scheduler.LambdaLR(optimizer, S.linear(2))
+    >>> optimizer.step(); scheduler.step(); scheduler.get_last_lr()
+    [0.5]
+    """
+
+
+class MultiplicativeLR(OfFunctions, torchs.MultiplicativeLR):
     """``torch.optim.lr_scheduler.MultiplicativeLR``: a product of factors, and so the one class that must accumulate.
 
     >>> import torch, torchopt_notes as optim
@@ -149,15 +169,3 @@ class MultiplicativeLR(Restored, torchs.MultiplicativeLR):
     >>> optimizer.step(); scheduler.step(); scheduler.get_last_lr()
     [0.5]
     """
-
-    def state_dict(self) -> dict[str, Any]:
-        """As torch's; schedules are left out, like functions."""
-        return _without_schedules(super().state_dict(), self.lr_lambdas)
-
-
-def _without_schedules(state: dict[str, Any], functions: list[Any]) -> dict[str, Any]:
-    saved = state["lr_lambdas"]
-    state["lr_lambdas"] = [
-        None if isinstance(function, Schedule) else one for function, one in zip(functions, saved, strict=True)
-    ]
-    return state

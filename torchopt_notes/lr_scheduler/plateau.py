@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, SupportsFloat
+from typing import Any, Literal, SupportsFloat
 
 from torch.optim import Optimizer
 
@@ -46,3 +46,16 @@ class ReduceLROnPlateau(ReduceOnPlateau):
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Takes the metric of a validation. NaN is no better than the best, as with torch."""
         super(ReduceOnPlateau, self).step(metrics, epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, and ``values``, the present learning rates."""
+        state = super().state_dict()
+        return state | {"_last_lr": state["values"]["lr"]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a state of this class or of torch's; that has no values, so that the optimizer's count."""
+        state = dict(state_dict)
+        # torch's carries along those of a state that it was given, and makes others.
+        if state.get("values", {}).get("lr") != state["_last_lr"]:
+            state.pop("values", None)
+        super().load_state_dict(state)

@@ -10,10 +10,16 @@ import numpy as np
 from torch import Tensor
 
 
+def plain(value: Any) -> Any:
+    """Python's own number for one that NumPy or torch holds, also in a tuple; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    return value.item() if isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0 else value
+
+
 def number(name: str, argument: str, value: Any) -> float:
     """A finite number; also one that NumPy or torch holds."""
-    if isinstance(value, (np.ndarray, Tensor)) and value.ndim == 0:
-        value = value.item()
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: {argument} must be a number, got {value!r}")
     if not math.isfinite(value):

@@ -57,7 +57,7 @@ class warm_restarts(Schedule):
     _: KW_ONLY
     end: float = 0.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.positive("warm_restarts", T_0=self.T_0)
         checks.finite("warm_restarts", end=self.end)
         if checks.number("warm_restarts", "T_mult", self.T_mult) < 1:
@@ -123,7 +123,7 @@ class cyclic(Schedule):
     mode: str = "triangular"
     gamma: float = 1.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.positive("cyclic", step_size_up=self.step_size_up, gamma=self.gamma)
         if self.step_size_down is not None:
             checks.positive("cyclic", step_size_down=self.step_size_down)
@@ -187,7 +187,7 @@ class one_cycle(Schedule):
     anneal_strategy: str = "cos"
     three_phase: bool = False
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.steps("one_cycle", least=1, total_steps=self.total_steps)
         checks.finite("one_cycle", start=self.start, peak=self.peak, end=self.end)
         checks.one_of("one_cycle", "anneal_strategy", self.anneal_strategy, ANNEALS)

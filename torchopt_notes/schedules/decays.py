@@ -33,7 +33,7 @@ class exponential(_Endless):
 
     gamma: float
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.positive("exponential", gamma=self.gamma)
 
     def at(self, step: float) -> float:
@@ -60,7 +60,7 @@ class step_decay(_Endless):
     step_size: float
     gamma: float = 0.1
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.positive("step_decay", step_size=self.step_size)
         checks.non_negative("step_decay", gamma=self.gamma)
 
@@ -87,9 +87,9 @@ class multistep(_Endless):
     milestones: tuple[float, ...]
     gamma: float = 0.1
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         try:
-            milestones = tuple(self.milestones)
+            milestones: tuple[float, ...] = checks.plain(tuple(self.milestones))
         except TypeError:
             raise TypeError(f"multistep: milestones must be a list of steps, got {self.milestones!r}") from None
         for milestone in milestones:
@@ -118,7 +118,7 @@ class inverse_time(_Endless):
 
     rate: float
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.non_negative("inverse_time", rate=self.rate)
 
     def at(self, step: float) -> float:
@@ -147,7 +147,7 @@ class inverse_sqrt(_Endless):
 
     timescale: float
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.positive("inverse_sqrt", timescale=self.timescale)
 
     def at(self, step: float) -> float:

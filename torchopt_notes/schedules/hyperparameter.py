@@ -81,7 +81,7 @@ def hyperparameter(owner: str, name: Any, groups: list[Group]) -> Hyperparameter
 
 
 def _has(group: Group, one: Hyperparameter) -> bool:
-    if one.key not in group or isinstance(group[one.key], (tuple, list)) == (one.index is None):
+    if one.key == "params" or one.key not in group or isinstance(group[one.key], (tuple, list)) == (one.index is None):
         return False
     try:
         return _is_number(one.read(group))

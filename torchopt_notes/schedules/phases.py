@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from . import checks
 from .schedule import Schedule
-from .shapes import cosine, linear
+from .shapes import line, wave
 
 WARMUPS = ("linear", "cosine", "exponential")
 COOLDOWNS = ("linear", "cosine", "1-sqrt")
@@ -39,7 +39,7 @@ class warmup(Schedule):
     _: KW_ONLY
     shape: str = "linear"
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.steps("warmup", steps=self.steps)
         checks.one_of("warmup", "shape", self.shape, WARMUPS)
         if self.start is not None:
@@ -56,7 +56,7 @@ class warmup(Schedule):
             start = 0.001 if self.start is None else self.start
             return float(start ** (1.0 - step / self.steps)) if step < self.steps else 1.0
         start = 0.0 if self.start is None else self.start
-        return (linear if self.shape == "linear" else cosine)(self.steps, start, 1.0).at(step)
+        return (line if self.shape == "linear" else wave)(step, self.steps, start, 1.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,7 +82,7 @@ class cooldown(Schedule):
     _: KW_ONLY
     shape: str = "linear"
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.steps("cooldown", steps=self.steps)
         checks.finite("cooldown", end=self.end)
         checks.one_of("cooldown", "shape", self.shape, COOLDOWNS)
@@ -92,9 +92,13 @@ class cooldown(Schedule):
         return self.steps
 
     def at(self, step: float) -> float:
-        if self.shape == "1-sqrt" and step < self.steps:
-            return self.end + (1.0 - self.end) * (1.0 - math.sqrt(step / self.steps))
-        return (cosine if self.shape == "cosine" else linear)(self.steps, 1.0, self.end).at(step)
+        return _down(self.shape, step, self.steps, self.end)
+
+
+def _down(shape: str, step: float, steps: float, end: float) -> float:
+    if shape == "1-sqrt":
+        return end + (1.0 - end) * (1.0 - math.sqrt(step / steps)) if step < steps else end
+    return (wave if shape == "cosine" else line)(step, steps, 1.0, end)
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,7 +130,7 @@ class wsd(Schedule):
     end: float = 0.0
     decay: str = "linear"
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.steps("wsd", steps=self.steps, warmup_steps=self.warmup_steps, decay_steps=self.decay_steps)
         checks.finite("wsd", start=self.start, end=self.end)
         checks.one_of("wsd", "decay", self.decay, COOLDOWNS)
@@ -142,6 +146,6 @@ class wsd(Schedule):
 
     def at(self, step: float) -> float:
         if step < self.warmup_steps:
-            return linear(self.warmup_steps, self.start, 1.0).at(step)
+            return line(step, self.warmup_steps, self.start, 1.0)
         since = step - (self.steps - self.decay_steps)
-        return cooldown(self.decay_steps, self.end, shape=self.decay).at(since) if since >= 0 else 1.0
+        return _down(self.decay, since, self.decay_steps, self.end) if since >= 0 else 1.0

@@ -75,6 +75,9 @@ class ReduceOnPlateau(ReduceLROnPlateau):
         if not names:
             raise ValueError(f"{name}: nothing to reduce; name a hyperparameter, such as 'lr'")
         driven = [hyperparameter(name, one, optimizer.param_groups) for one in names]
+        twice = sorted({one.name for one in driven if driven.count(one) > 1})
+        if twice:
+            raise ValueError(f"{name}: {', '.join(twice)} was given twice, and would be reduced twice")
         checks.one_of(name, "mode", mode, MODES)
         checks.one_of(name, "threshold_mode", threshold_mode, THRESHOLD_MODES)
         if not 0 < checks.number(name, "factor", factor) < 1:
@@ -82,16 +85,22 @@ class ReduceOnPlateau(ReduceLROnPlateau):
         checks.non_negative(name, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
         for least in min if isinstance(min, Sequence) else [min]:
             checks.non_negative(name, min=least)
+        groups = len(optimizer.param_groups)
+        if isinstance(min, Sequence) and len(min) != groups:
+            raise ValueError(
+                f"{name}: min has {len(min)} values; the optimizer has {groups} groups, give one for each, or one for "
+                "all"
+            )
         super().__init__(
             optimizer,
             mode=mode,
-            factor=factor,
-            patience=patience,
-            threshold=threshold,
+            factor=checks.plain(factor),
+            patience=checks.plain(patience),
+            threshold=checks.plain(threshold),
             threshold_mode=threshold_mode,
-            cooldown=cooldown,
-            min_lr=list(min) if isinstance(min, Sequence) else min,
-            eps=eps,
+            cooldown=checks.plain(cooldown),
+            min_lr=list(map(checks.plain, min)) if isinstance(min, Sequence) else checks.plain(min),
+            eps=checks.plain(eps),
         )
         self._driven = driven
 

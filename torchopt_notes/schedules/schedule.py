@@ -6,6 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -41,8 +42,20 @@ class Schedule(ABC):
     >>> schedule([0, 5, 10])
     array([0.5 , 0.25, 0.  ])
     >>> schedule
-    0.5 * linear(10)
+    linear(10) * 0.5
     """
+
+    # An array that stands before * or + leaves it to the schedule to refuse, instead of becoming one of objects.
+    __array_ufunc__ = None
+
+    def __post_init__(self) -> None:
+        # NumPy's and torch's numbers neither print as what makes them, nor hash alike, nor load with weights_only.
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            object.__setattr__(self, field.name, checks.plain(getattr(self, field.name)))
+        self._check()
+
+    def _check(self) -> None:  # noqa: B027 - most have arguments to check, and none has to
+        """Refuses arguments that cannot be meant."""
 
     @property
     @abstractmethod
@@ -135,11 +148,19 @@ Part = Schedule | float
 
 
 def _joins(value: Any) -> bool:
-    return isinstance(value, Schedule) or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    return isinstance(value, (Schedule, Real)) and not isinstance(value, bool)
 
 
 def _parts(kind: type[_Joined], value: Any) -> tuple[Any, ...]:
     return value.parts if isinstance(value, kind) else (value,)
+
+
+def _chain(sign: str, parts: Sequence[Part], weaker: tuple[type[_Joined], ...]) -> str:
+    first, *rest = parts
+    if len(rest) > 1 and not isinstance(first, Schedule) and not isinstance(rest[0], Schedule):
+        # Without these Python would make one number of both.
+        return f"{first!r} {sign} ({_chain(sign, rest, weaker)})"
+    return f" {sign} ".join(_text(part, weaker) for part in parts)
 
 
 def _text(value: Part, weaker: tuple[type[_Joined], ...]) -> str:
@@ -150,7 +171,7 @@ def _text(value: Part, weaker: tuple[type[_Joined], ...]) -> str:
 class _Joined(Schedule):
     parts: tuple[Part, ...]
 
-    def _check_numbers(self) -> None:
+    def _check(self) -> None:
         for part in self.parts:
             if not isinstance(part, Schedule):
                 checks.number(type(self).__name__.lower(), "a part", part)
@@ -171,39 +192,34 @@ class _Joined(Schedule):
 class Product(_Joined):
     """The product of schedules and numbers."""
 
-    def __post_init__(self) -> None:
-        self._check_numbers()
-
     def at(self, step: float) -> float:
         return math.prod(self._values(step))
 
     def __repr__(self) -> str:
-        return " * ".join(_text(part, (Then, Sum)) for part in self.parts)
+        return _chain("*", self.parts, (Then, Sum))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Sum(_Joined):
     """The sum of schedules and numbers."""
 
-    def __post_init__(self) -> None:
-        self._check_numbers()
-
     def at(self, step: float) -> float:
         return sum(self._values(step))
 
     def __repr__(self) -> str:
-        return " + ".join(_text(part, (Then,)) for part in self.parts)
+        return _chain("+", self.parts, (Then,))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Then(_Joined):
     """Schedules one after the other, each from its own step 0. A joint belongs to the one that begins there."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for part in self._schedules()[:-1]:
             if part.horizon == ENDLESS:
                 raise ValueError(
-                    f"{part!r} never ends, so that nothing can follow it; say how long it lasts: {part!r}.until(steps)"
+                    f"{part!r} never ends, so that nothing can follow it; say how long it lasts: "
+                    f"{_method(part, 'until(steps)')}"
                 )
 
     @property
@@ -213,6 +229,9 @@ class Then(_Joined):
 
     def at(self, step: float) -> float:
         *parts, last = self._schedules()
+        # Lengths that are no whole numbers may be rounded, and what is left be less than the last one's length.
+        if step == self.horizon:
+            return last._value(last.horizon)
         for part in parts:
             if step < part.horizon:
                 return part._value(step)
@@ -235,7 +254,7 @@ class Clipped(Schedule):
     min: float | None
     max: float | None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         bounds = {"min": self.min, "max": self.max}
         checks.finite("clip", **{name: bound for name, bound in bounds.items() if bound is not None})
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -263,7 +282,7 @@ class Repeated(Schedule):
     schedule: Schedule
     times: float
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if not 0 < self.schedule.horizon < ENDLESS:
             raise ValueError(
                 f"repeat: {self.schedule!r} lasts {self.schedule.horizon} steps; only what ends, and after more than "
@@ -291,7 +310,7 @@ class Stretched(Schedule):
     schedule: Schedule
     factor: float
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.positive("stretch", factor=self.factor)
 
     @property
@@ -299,7 +318,8 @@ class Stretched(Schedule):
         return self.schedule.horizon * self.factor
 
     def at(self, step: float) -> float:
-        return self.schedule._value(step / self.factor)
+        # The quotient may be rounded to less than the horizon.
+        return self.schedule._value(self.schedule.horizon if step == self.horizon else step / self.factor)
 
     def __repr__(self) -> str:
         return _method(self.schedule, f"stretch({self.factor!r})")
@@ -312,7 +332,7 @@ class Until(Schedule):
     schedule: Schedule
     steps: float
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.steps("until", steps=self.steps)
 
     @property

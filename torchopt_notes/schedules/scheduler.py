@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from . import checks
 from .hyperparameter import Hyperparameter, Value, hyperparameter
 from .schedule import Schedule
 
@@ -51,7 +53,7 @@ class Scheduler(LRScheduler):
         base_values: the base values by name, one for each group.
 
     Raises:
-        TypeError: for something that is no optimizer or no schedule.
+        TypeError: for something that is no optimizer or no schedule; in :meth:`step`, for a value that is no number.
         ValueError: for a hyperparameter that the optimizer does not have (the message lists those it has), that is
             named twice, a list of another length than ``optimizer.param_groups``, nothing to drive; in :meth:`step`,
             for a value that is not finite.
@@ -80,6 +82,11 @@ class Scheduler(LRScheduler):
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"Scheduler: {type(optimizer).__name__} is not an Optimizer")
+        if not isinstance(schedules, (Mapping, NoneType)):
+            raise TypeError(
+                f"Scheduler: `schedules` must be a dict of hyperparameters and what drives them, got {schedules!r}; "
+                "for the learning rate write lr=…"
+            )
         twice = sorted(set(schedules or ()) & set(named))
         if twice:
             raise ValueError(f"Scheduler: {', '.join(twice)} was given twice, in `schedules` and by name")
@@ -93,12 +100,20 @@ class Scheduler(LRScheduler):
         for one, functions in self._driven.items():
             _check_functions(one.name, functions, len(optimizer.param_groups))
         self.base_values: dict[str, list[Value]] = {}
-        for one in self._driven:
-            self.base_values[one.name] = [
-                self._base(one, group, index, resuming=last_epoch != -1)
-                for index, group in enumerate(optimizer.param_groups)
-            ]
-        super().__init__(optimizer, last_epoch)
+        before = [set(group) for group in optimizer.param_groups]
+        try:
+            for one in self._driven:
+                self.base_values[one.name] = [
+                    self._base(one, group, index, resuming=last_epoch != -1)
+                    for index, group in enumerate(optimizer.param_groups)
+                ]
+            super().__init__(optimizer, last_epoch)
+        except Exception:
+            # Base values that stayed would be those of the next scheduler, whatever the groups hold then.
+            for group, keys in zip(optimizer.param_groups, before, strict=True):
+                for key in set(group) - keys:
+                    del group[key]
+            raise
 
     @staticmethod
     def _base(one: Hyperparameter, group: dict[str, Any], index: int, *, resuming: bool) -> Value:
@@ -122,10 +137,10 @@ class Scheduler(LRScheduler):
             epoch: a step to go to instead; deprecated by torch. Use :meth:`seek`.
         """
         self._warn_about_order()
-        self._step_count += 1
         if epoch is not None:
             warnings.warn("Scheduler.step(epoch) is deprecated; use Scheduler.seek(step)", UserWarning, stacklevel=2)
         self._update_lr(epoch)
+        self._step_count += 1
 
     def seek(self, step: int) -> None:
         """To any step, at once; the values are those that as many calls of :meth:`step` lead to.
@@ -154,6 +169,7 @@ class Scheduler(LRScheduler):
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rates of the present step, one for each group."""
+        self._adopt_new_groups()
         lrs = [_LR.copy(group) for group in self.optimizer.param_groups]
         if _LR not in self._driven:
             return lrs
@@ -163,16 +179,14 @@ class Scheduler(LRScheduler):
     def _values(self, one: Hyperparameter, step: int) -> list[Value | None]:
         functions = self._driven[one]
         bases = self.base_values[one.name]
+        multipliers: list[float | None]
         if isinstance(functions, Sequence):
-            multipliers = [None if function is None else function(step) for function in functions]
+            multipliers = [
+                None if function is None else _multiplier(function, step, one, index)
+                for index, function in enumerate(functions)
+            ]
         else:
-            multipliers = [functions(step)] * len(bases)
-        for index, multiplier in enumerate(multipliers):
-            if multiplier is not None and not math.isfinite(multiplier):
-                raise ValueError(
-                    f"Scheduler: the schedule of {one.name} for param_groups[{index}] gives {multiplier} at step "
-                    f"{step}, not a finite number"
-                )
+            multipliers = [_multiplier(functions, step, one)] * len(bases)
         return [
             None if multiplier is None else base * multiplier
             for base, multiplier in zip(bases, multipliers, strict=True)
@@ -198,13 +212,13 @@ class Scheduler(LRScheduler):
         if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
             warnings.warn(
                 "Seems like `optimizer.step()` has been overridden after learning rate scheduler initialization. "
-                "Please make sure to call `optimizer.step()` before `scheduler.step()`.",
+                "Please make sure to call `optimizer.step()` before `lr_scheduler.step()`.",
                 UserWarning,
                 stacklevel=3,
             )
         elif not getattr(self.optimizer, "_opt_called", False):
             warnings.warn(
-                "Detected call of `scheduler.step()` before `optimizer.step()`. Call them in the opposite order: "
+                "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call them in the opposite order: "
                 "otherwise the first value of the schedule is skipped.",
                 UserWarning,
                 stacklevel=3,
@@ -212,6 +226,7 @@ class Scheduler(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """The step, the base values, and the horizons of the schedules: a handful of numbers."""
+        self._adopt_new_groups()
         return {
             "last_epoch": self.last_epoch,
             "_step_count": self._step_count,
@@ -255,7 +270,11 @@ class Scheduler(LRScheduler):
                 group[one.initial] = value.clone() if isinstance(value, Tensor) else value
         if _LR in self._driven:
             self.base_lrs = list(saved["lr"])
-        self._update_lr(state_dict["last_epoch"])
+        if state_dict["last_epoch"] < 0:
+            # In a SequentialLR it has waited for its turn, and set nothing.
+            self.last_epoch = state_dict["last_epoch"]
+        else:
+            self._update_lr(state_dict["last_epoch"])
         self._step_count = state_dict["_step_count"]
 
     def _horizons(self) -> dict[str, Any]:
@@ -270,6 +289,15 @@ class Scheduler(LRScheduler):
     def __repr__(self) -> str:
         driven = ", ".join(f"{name}={functions!r}" for name, functions in self.schedules.items())
         return f"Scheduler({driven}; step {self.last_epoch})"
+
+
+def _multiplier(function: Function, step: int, one: Hyperparameter, index: int | None = None) -> float:
+    value = function(step)
+    if type(value) is float and math.isfinite(value):
+        return value
+    where = "" if index is None else f" for param_groups[{index}]"
+    # As a number of Python's: one of NumPy's in a group makes a checkpoint that weights_only does not load.
+    return checks.number("Scheduler", f"what the schedule of {one.name}{where} gives at step {step}", value)
 
 
 def _check_functions(name: str, functions: Any, groups: int) -> None:

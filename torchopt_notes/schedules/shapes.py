@@ -33,7 +33,7 @@ class constant(Schedule):
     value: float = 1.0
     steps: float = ENDLESS
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.finite("constant", value=self.value)
         if self.steps != ENDLESS:
             checks.steps("constant", steps=self.steps)
@@ -52,7 +52,7 @@ class _FromTo(Schedule):
     start: float = 1.0
     end: float = 0.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         checks.steps(type(self).__name__, steps=self.steps)
         checks.finite(type(self).__name__, start=self.start, end=self.end)
 
@@ -66,6 +66,16 @@ class _FromTo(Schedule):
     def between(self, step: float) -> float:
         """The value before the end."""
         raise NotImplementedError
+
+
+def line(step: float, steps: float, start: float, end: float) -> float:
+    """A straight line, which stays at ``end``."""
+    return (start * (steps - step) + end * step) / steps if step < steps else end
+
+
+def wave(step: float, steps: float, start: float, end: float) -> float:
+    """Half a cosine wave, which stays at ``end``."""
+    return end + (start - end) * (1 + math.cos(math.pi * step / steps)) / 2 if step < steps else end
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +98,7 @@ class linear(_FromTo):
     """
 
     def between(self, step: float) -> float:
-        return (self.start * (self.steps - step) + self.end * step) / self.steps
+        return line(step, self.steps, self.start, self.end)
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +121,7 @@ class cosine(_FromTo):
     """
 
     def between(self, step: float) -> float:
-        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * step / self.steps)) / 2
+        return wave(step, self.steps, self.start, self.end)
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,8 +147,8 @@ class polynomial(_FromTo):
     _: KW_ONLY
     power: float = 1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _check(self) -> None:
+        super()._check()
         checks.positive("polynomial", power=self.power)
 
     def between(self, step: float) -> float:
