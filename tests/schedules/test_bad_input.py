@@ -214,3 +214,9 @@ def test_steps_that_are_negative_or_not_finite(step):
 def test_only_schedules_and_numbers_are_combined(combine):
     with pytest.raises(TypeError, match=r"unsupported operand|can't multiply|not support ufuncs|Concatenation"):
         combine()
+
+
+def test_what_grows_too_large_says_so():
+    with pytest.raises(OverflowError, match=r"exponential\(2.0\) is too large for a float at step 2000"):
+        S.exponential(2.0)(2000)
+    assert S.exponential(2.0)(10) == 1024

@@ -87,7 +87,10 @@ class Schedule(ABC):
     def _value(self, step: float) -> float:
         if not 0 <= step < math.inf:
             raise ValueError(f"a step must be a finite number >= 0, got {step}")
-        return float(self.at(min(step, self.horizon)))
+        try:
+            return float(self.at(min(step, self.horizon)))
+        except OverflowError as error:
+            raise OverflowError(f"{self!r} is too large for a float at step {step}; end it earlier") from error
 
     def __rshift__(self, other: Schedule) -> Schedule:
         """Then: this one for its horizon, and the other after it, from its own step 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
@@ -149,8 +150,9 @@ class Scheduler(LRScheduler):
             TypeError: for a step that is no whole number.
             ValueError: for a negative one.
         """
-        if isinstance(step, bool) or not isinstance(step, int):
+        if isinstance(step, bool) or not hasattr(step, "__index__"):
             raise TypeError(f"Scheduler.seek: step must be a whole number, got {step!r}")
+        step = operator.index(step)
         if step < 0:
             raise ValueError(f"Scheduler.seek: step must be >= 0, got {step}")
         self._update_lr(step)
