@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from .rule import Rule, Scalar
 
 
-KEPT: dict[str, Any] = {"_backend": "auto", "_max_grad_norm": None, "_grad_norm_type": 2.0, "_skip_nonfinite": False}
+KEPT: dict[str, Any] = {
+    "_backend": "auto",
+    "_max_grad_norm": None,
+    "_grad_norm_type": 2.0,
+    "_skip_nonfinite": False,
+    "decided_on_host": False,
+}
 """The optimizer's own attributes that copies and pickles keep, and what they are in those of older versions."""
 
 

@@ -14,6 +14,7 @@ from ..engine.arithmetic import add_, add_number, addcdiv_, addcmul_
 from ..engine.optimizer import Optimizer
 from ..engine.options import EngineOptions, option, unusual
 from ..engine.rule import Rule, Scalar
+from ..engine.transform import is_zero
 
 
 class AdagradScalars(NamedTuple):
@@ -164,8 +165,10 @@ class Adagrad(Optimizer):
         checks.non_negative(name, "eps", group["eps"], "Invalid epsilon value")
 
     def refuses_sparse(self, group: dict[str, Any]) -> str | None:
-        """Sparse gradients are taken."""
-        return None
+        """Sparse gradients are taken, but not together with a decay; the words are torch's."""
+        if is_zero(group["weight_decay"]):
+            return None
+        return "weight_decay option is not compatible with sparse gradients; set weight_decay=0"
 
     def state_names(self, group: dict[str, Any], param: Tensor) -> tuple[str, ...]:
         """The state tensors of a parameter, in the order in which the rule takes them."""
