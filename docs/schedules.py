@@ -34,15 +34,16 @@ class Entry(NamedTuple):
 
 
 ENTRIES = [
-    Entry("constant(0.5)", 100, torchs="ConstantLR"),
-    Entry("linear(100)", 100, torchs="LinearLR"),
+    Entry("constant(0.5)", 100),
+    Entry("constant(0.5, steps=50) >> constant()", 100, torchs="ConstantLR(factor=0.5, total_iters=50)"),
+    Entry("linear(100)", 100, torchs="LinearLR(start_factor=1, end_factor=0, total_iters=100)"),
     Entry("step_decay(10, gamma=0.9)", 100, "step decay: 10 % less every 10 epochs", "StepLR"),
     Entry("multistep([30, 80])", 100, torchs="MultiStepLR"),
     Entry("exponential(0.97)", 100, "exponential decay", "ExponentialLR"),
     Entry("inverse_time(0.05)", 100),
     Entry("warmup(20) >> inverse_sqrt(20)", 100),
-    Entry("polynomial(100, power=2)", 100, torchs="PolynomialLR"),
-    Entry("cosine(100, end=0.1)", 100, "cosine annealing", "CosineAnnealingLR"),
+    Entry("polynomial(100, power=2)", 100, torchs="PolynomialLR(total_iters=100, power=2)"),
+    Entry("cosine(100, end=0.1)", 100, "cosine annealing", "CosineAnnealingLR(T_max=100, eta_min=0.1 * lr)"),
     Entry("rex(100)", 100),
     Entry("warm_restarts(15, T_mult=2)", 105, "warm restarts", "CosineAnnealingWarmRestarts"),
     Entry("cyclic(10)", 100, "cyclical learning rate", "CyclicLR"),

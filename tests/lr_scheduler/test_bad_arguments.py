@@ -154,7 +154,11 @@ STRICTER = {
         ValueError,
         "threshold_mode must be one of 'rel', 'abs'",
     ),
-    "a negative patience": (lambda m: m.ReduceLROnPlateau(sgd(), patience=-1), ValueError, "patience must be >= 0"),
+    "a negative patience": (
+        lambda m: m.ReduceLROnPlateau(sgd(), patience=-1),
+        ValueError,
+        "patience must be a whole number >= 0",
+    ),
 }
 
 

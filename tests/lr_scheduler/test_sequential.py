@@ -177,6 +177,15 @@ def test_a_chain_of_torchs_schedulers_begins_with_all_their_factors():
     assert multiples(make) == pytest.approx(EXPECTED[chain_last], rel=1e-12)
 
 
+def test_going_anywhere_leaves_the_base_values():
+    optimizer = OPTIMIZERS["torch SGD"]()
+    first, *chained = constant(ours, optimizer, 0.7), constant(ours, optimizer, 0.1), exponential(torchs, optimizer)
+    row = ours.SequentialLR(optimizer, [first, ours.ChainedScheduler(chained)], [4])
+    for epoch in (5, 1, 9):
+        row.go_to(epoch)
+        assert [scheduler.base_lrs for scheduler in (first, *chained)] == [[0.1, 0.037]] * 3
+
+
 @pytest.mark.parametrize("last_epoch", range(-1, 7))
 @pytest.mark.parametrize("make", [row_first, row_last, row_in_row_in_row, chain_first, chain_last])
 def test_rows_of_rows_go_to_any_epoch_at_once(make, last_epoch):

@@ -181,7 +181,7 @@ def test_milestones_that_are_no_list():
 )
 @pytest.mark.parametrize("schedule", [LINE, LINE * 2, LINE >> S.constant(), lambda step: LINE.repeat()(step)])
 def test_steps_that_are_no_numbers(schedule, step):
-    with pytest.raises(TypeError, match="step: it must be a number, got"):
+    with pytest.raises(TypeError, match="schedule: step must be a number, got"):
         schedule(step)
 
 

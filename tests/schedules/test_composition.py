@@ -223,3 +223,11 @@ def test_lengths_that_are_rounded_end_with_the_last_value_too(parts, factor):
 def test_nothing_follows_what_never_ends(endless, then):
     with pytest.raises(ValueError, match="never ends, so that nothing can follow it"):
         build(endless) >> build(then)
+
+
+@pytest.mark.parametrize("factor", [2.2, 3.3])
+def test_a_stretched_jump_is_where_it_belongs(factor):
+    """A quotient that is rounded down would miss it."""
+    schedule = S.step_decay(1, gamma=0.5).stretch(factor)
+    assert [schedule(n * factor) for n in range(60)] == [0.5**n for n in range(60)]
+    assert any((n * factor) / factor < n for n in range(60))

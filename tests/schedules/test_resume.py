@@ -208,3 +208,19 @@ def test_the_state_of_something_else_is_refused_before_anything_changes(state, m
     scheduler.optimizer.step()
     scheduler.step()
     assert numbers(scheduler.optimizer) != before[0], "control"
+
+
+@pytest.mark.parametrize("saved", [0.5, torch.tensor(0.5)], ids=["number", "tensor"])
+@pytest.mark.parametrize("present", [0.1, torch.tensor(0.1)], ids=["number", "tensor"])
+def test_a_base_value_comes_back_as_what_the_optimizer_has(saved, present):
+    def made(lr):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=lr)
+        return optimizer, S.Scheduler(optimizer, lr=S.linear(10))
+
+    state = made(saved)[1].state_dict()
+    optimizer, scheduler = made(present)
+    scheduler.load_state_dict(state)
+    scheduler.seek(5)
+    lr = optimizer.param_groups[0]["lr"]
+    assert isinstance(lr, torch.Tensor) == isinstance(present, torch.Tensor)
+    assert float(lr) == 0.25

@@ -138,4 +138,5 @@ def _running(scheduler: torchs.SequentialLR) -> int:
 
 
 def _with_last_lr(state_dict: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{**state, "_last_lr": state_dict["_last_lr"]} for state in state_dict["_schedulers"]]
+    last = {"_last_lr": state_dict["_last_lr"]} if "_last_lr" in state_dict else {}
+    return [{**state, **last} for state in state_dict["_schedulers"]]

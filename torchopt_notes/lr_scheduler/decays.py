@@ -8,7 +8,7 @@ from typing import Any
 import torch.optim.lr_scheduler as torchs
 from torch import Tensor
 
-from ..schedules import Schedule, constant, exponential, linear, multistep, polynomial, step_decay
+from ..schedules import Schedule, exponential, linear, multistep, polynomial, step_decay
 from .closed_form import ClosedForm, Restored, made
 
 
@@ -53,11 +53,7 @@ class ConstantLR(ClosedForm, torchs.ConstantLR):
     """
 
     def multiplier(self, epoch: int) -> float:
-        return made(_constant_until, self.factor, self.total_iters)(epoch)
-
-
-def _constant_until(factor: float, steps: float) -> Schedule:
-    return constant(factor, steps) >> constant()
+        return self.factor if epoch < self.total_iters else 1.0
 
 
 class LinearLR(ClosedForm, torchs.LinearLR):

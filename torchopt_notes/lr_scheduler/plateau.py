@@ -56,6 +56,6 @@ class ReduceLROnPlateau(ReduceOnPlateau):
         """Goes on from a state of this class or of torch's; that has no values, so that the optimizer's count."""
         state = dict(state_dict)
         # torch's carries along those of a state that it was given, and makes others.
-        if state.get("values", {}).get("lr") != state["_last_lr"]:
+        if state.get("values", {}).get("lr") != state.get("_last_lr"):
             state.pop("values", None)
         super().load_state_dict(state)

@@ -40,6 +40,13 @@ def steps(name: str, *, least: float = 0, **values: Any) -> None:
             raise ValueError(f"{name}: {argument} must be a number of steps >= {least}, got {value!r}")
 
 
+def whole(name: str, *, least: int = 0, **values: Any) -> None:
+    """Whole numbers, not less than ``least``."""
+    for argument, value in values.items():
+        if number(name, argument, value) % 1 or value < least:
+            raise ValueError(f"{name}: {argument} must be a whole number >= {least}, got {value!r}")
+
+
 def positive(name: str, **values: Any) -> None:
     """Finite numbers > 0."""
     for argument, value in values.items():

@@ -61,7 +61,7 @@ class EarlyStopping:
         mode: Literal["min", "max"] = "min",
         restore_best: bool = True,
     ) -> None:
-        checks.steps("EarlyStopping", least=1, patience=patience)
+        checks.whole("EarlyStopping", least=1, patience=patience)
         checks.non_negative("EarlyStopping", min_delta=min_delta)
         checks.one_of("EarlyStopping", "mode", mode, MODES)
         self.patience = patience

@@ -82,7 +82,8 @@ class ReduceOnPlateau(ReduceLROnPlateau):
         checks.one_of(name, "threshold_mode", threshold_mode, THRESHOLD_MODES)
         if not 0 < checks.number(name, "factor", factor) < 1:
             raise ValueError(f"{name}: factor must be > 0 and < 1, got {factor!r}")
-        checks.non_negative(name, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
+        checks.whole(name, patience=patience, cooldown=cooldown)
+        checks.non_negative(name, threshold=threshold, eps=eps)
         for least in min if isinstance(min, Sequence) else [min]:
             checks.non_negative(name, min=least)
         groups = len(optimizer.param_groups)

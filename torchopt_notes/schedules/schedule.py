@@ -34,6 +34,7 @@ class Schedule(ABC):
     Raises:
         TypeError: for a step that is no number.
         ValueError: for a negative step, or one that is not finite.
+        OverflowError: for a step at which the value is too large for a float.
 
     >>> from torchopt_notes import schedules as S
     >>> schedule = S.linear(10, start=1, end=0) * 0.5
@@ -76,21 +77,24 @@ class Schedule(ABC):
         if type(step) is int or type(step) is float:
             return self._value(step)
         if isinstance(step, Tensor):
-            values = [self._value(checks.number("step", "it", one)) for one in step.detach().flatten().tolist()]
+            values = [self._value(checks.number("schedule", "step", one)) for one in step.detach().flatten().tolist()]
             return torch.tensor(values, dtype=torch.float64).reshape(step.shape)
         if isinstance(step, (np.ndarray, Sequence)) and not isinstance(step, str):
             array = np.asarray(step)
-            values = [self._value(checks.number("step", "it", one)) for one in array.ravel().tolist()]
+            values = [self._value(checks.number("schedule", "step", one)) for one in array.ravel().tolist()]
             return np.array(values, dtype=np.float64).reshape(array.shape)
-        return self._value(checks.number("step", "it", step))
+        return self._value(checks.number("schedule", "step", step))
 
     def _value(self, step: float) -> float:
         if not 0 <= step < math.inf:
-            raise ValueError(f"a step must be a finite number >= 0, got {step}")
+            raise ValueError(f"schedule: step must be a finite number >= 0, got {step}")
         try:
-            return float(self.at(min(step, self.horizon)))
-        except OverflowError as error:
-            raise OverflowError(f"{self!r} is too large for a float at step {step}; end it earlier") from error
+            value = float(self.at(min(step, self.horizon)))
+        except OverflowError:
+            value = math.inf
+        if math.isinf(value):
+            raise OverflowError(f"{self!r} is too large for a float at step {step}; end it earlier")
+        return value
 
     def __rshift__(self, other: Schedule) -> Schedule:
         """Then: this one for its horizon, and the other after it, from its own step 0."""
@@ -321,8 +325,11 @@ class Stretched(Schedule):
         return self.schedule.horizon * self.factor
 
     def at(self, step: float) -> float:
-        # The quotient may be rounded to less than the horizon.
-        return self.schedule._value(self.schedule.horizon if step == self.horizon else step / self.factor)
+        if step == self.horizon:
+            return self.schedule._value(self.schedule.horizon)
+        # The quotient may be rounded to less than the whole step at which something begins.
+        inner = step / self.factor
+        return self.schedule._value(round(inner) if round(inner) * self.factor == step else inner)
 
     def __repr__(self) -> str:
         return _method(self.schedule, f"stretch({self.factor!r})")

@@ -205,8 +205,8 @@ class Scheduler(LRScheduler):
                 )
             for index in range(len(bases), len(groups)):
                 bases.append(self._base(one, groups[index], index, resuming=False))
-                if one == _LR:
-                    self.base_lrs.append(bases[index])
+        for group in groups[len(self.base_lrs) :]:
+            self.base_lrs = [*self.base_lrs, group.get("initial_lr", _LR.copy(group))]
 
     def _warn_about_order(self) -> None:
         if self._step_count != 1:
@@ -243,7 +243,8 @@ class Scheduler(LRScheduler):
 
         Raises:
             ValueError: for a state of something else: other hyperparameters, another number of groups, or, unless
-                ``allow_new_horizon`` is set, other horizons. Nothing has changed then.
+                ``allow_new_horizon`` is set, other horizons. Nothing has changed then. Another schedule of the same
+                length is not noticed.
         """
         missing = {"last_epoch", "_step_count", "base_values", "horizons"} - set(state_dict)
         if missing:
@@ -267,11 +268,12 @@ class Scheduler(LRScheduler):
                 f"{self._horizons()}. The values would jump; if that is meant, pass allow_new_horizon=True"
             )
         for one in self._driven:
-            self.base_values[one.name] = list(saved[one.name])
-            for group, value in zip(groups, saved[one.name], strict=True):
+            values = [_like(value, one.read(group)) for group, value in zip(groups, saved[one.name], strict=True)]
+            self.base_values[one.name] = values
+            for group, value in zip(groups, values, strict=True):
                 group[one.initial] = value.clone() if isinstance(value, Tensor) else value
         if _LR in self._driven:
-            self.base_lrs = list(saved["lr"])
+            self.base_lrs = list(self.base_values["lr"])
         if state_dict["last_epoch"] < 0:
             # In a SequentialLR it has waited for its turn, and set nothing.
             self.last_epoch = state_dict["last_epoch"]
@@ -291,6 +293,13 @@ class Scheduler(LRScheduler):
     def __repr__(self) -> str:
         driven = ", ".join(f"{name}={functions!r}" for name, functions in self.schedules.items())
         return f"Scheduler({driven}; step {self.last_epoch})"
+
+
+def _like(saved: Value, present: Value) -> Value:
+    """A saved value as one of the kind, and on the device, that the optimizer has it now."""
+    if isinstance(saved, Tensor):
+        return saved.to(present.device) if isinstance(present, Tensor) else float(saved)
+    return saved
 
 
 def _multiplier(function: Function, step: int, one: Hyperparameter, index: int | None = None) -> float:

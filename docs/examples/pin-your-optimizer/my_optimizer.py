@@ -29,4 +29,4 @@ class MyAdam(torch.optim.Optimizer):
                 state["exp_avg"].lerp_(param.grad, 1 - beta1)
                 state["exp_avg_sq"].mul_(beta2).addcmul_(param.grad, param.grad, value=1 - beta2)
                 root = state["exp_avg_sq"].sqrt() / (1 - beta2**step) ** 0.5
-                param.addcdiv_(state["exp_avg"], root.add_(group["eps"] ** 0.5), value=-group["lr"] / (1 - beta1**step))
+                param.addcdiv_(state["exp_avg"], root.add_(group["eps"]), value=-group["lr"] / (1 - beta1**step))
