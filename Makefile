@@ -19,7 +19,7 @@ PYTEST = $(RUN) -m pytest -m "$(SELECT)"
 PARALLEL := -n auto --maxprocesses 8
 
 # What holds on every backend runs twice: the second time on kernels in Triton's interpreter.
-INTERPRETED := tests/kernels tests/clip tests/gradients tests/engine/test_contract.py tests/engine/test_memory.py tests/engine/test_traps.py \
+INTERPRETED := tests/kernels tests/clip tests/conformance/test_backends.py tests/gradients tests/engine/test_contract.py tests/engine/test_memory.py tests/engine/test_traps.py \
 	tests/optim/test_golden.py tests/optim/test_layerwise.py tests/optim/test_papers.py tests/schedules/test_backends.py \
 	tests/testing/test_matrix.py
 
@@ -66,10 +66,16 @@ types: $(INSTALLED) ## type check
 kernels: $(INSTALLED) ## compile all kernels for several GPUs and check what came out
 	$(RUN) -m torchopt_notes.testing.codegen
 
+.PHONY: mutations
+mutations: $(INSTALLED) ## put deliberate mistakes into a copy of the package: does a test notice each?
+	$(RUN) -m tests.mutations
+
 .PHONY: docs
 docs: $(INSTALLED) ## write the tables and plots of the documentation anew
 	$(RUN) -m torchopt_notes.testing.matrix > docs/optimizers.md
+	$(RUN) -m tests.mutations --page > docs/mutations.md
 	$(RUN) docs/schedules.py
+	$(RUN) -m tests.conformance.page > docs/conformance.md
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure this machine

@@ -68,20 +68,22 @@ def _apply(param: Tensor, grad: Tensor, inverse_root: Tensor, h: AdafactorScalar
     if flags.decay:
         param.mul_(h.decay)
     update = inverse_root * grad if inverse_root.requires_grad else inverse_root.mul_(grad)
-    add_(param, update, settled(-alpha / _larger(_root_mean_square(update, h) / h.d, 1.0)))
+    add_(param, update, settled(-alpha / _larger(_root_mean_square(update, h, h.d), 1.0)))
 
 
 def _eps1(h: AdafactorScalars, flags: AdafactorFlags) -> Scalar:
     return torch.finfo(getattr(torch, flags.eps_of)).eps if flags.eps_of else h.eps1
 
 
-def _root_mean_square(x: Tensor, h: AdafactorScalars) -> Scalar:
-    """A number where the host holds ``x`` and all else, as in torch; otherwise a 0-d tensor that nobody waits for."""
-    count: float = x.numel() ** 0.5
+def _root_mean_square(x: Tensor, h: AdafactorScalars, unit: Scalar = 1.0) -> Scalar:
+    """In units of ``unit``, rounded as in torch, which multiplies that with the root of the count. A number where the
+    host holds ``x`` and all else, as in torch; otherwise a 0-d tensor that nobody waits for.
+    """
+    root: float = x.numel() ** 0.5
     if isinstance(h.rho, Tensor) or x.device.type != "cpu":
-        return norm(x.detach()) / count
+        return norm(x.detach()) / (root * unit)
     total: Tensor = torch.linalg.vector_norm(x.detach())
-    return total.item() / count
+    return total.item() / (root * unit)
 
 
 def _larger(x: Scalar, least: Scalar) -> Scalar:

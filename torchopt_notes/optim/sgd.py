@@ -38,9 +38,18 @@ def sgd(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: SGDScalars, fla
     """b ← decay·b + weight·g, then w ← w - lr·b, or with Nesterov's look-ahead w ← w - lr·(weight·g + μ·b)."""
     if flags.momentum:
         (buffer,) = state
-        add_(buffer.mul_(h.buffer_decay), grad, h.grad_weight)
+        if _takes_it_whole(grad, h):
+            buffer.copy_(grad)
+        else:
+            add_(buffer.mul_(h.buffer_decay), grad, h.grad_weight)
         grad = add_(grad * h.grad_weight, buffer, h.momentum) if flags.nesterov else buffer
     add_(param, grad, -h.lr)
+
+
+def _takes_it_whole(grad: Tensor, h: SGDScalars) -> bool:
+    """Whether the buffer becomes the gradient, as it is: the product of 1 and a complex inf is no longer that."""
+    known = not (isinstance(h.buffer_decay, Tensor) or isinstance(h.grad_weight, Tensor) or grad.is_sparse)
+    return known and bool(h.buffer_decay == 0 and h.grad_weight == 1)
 
 
 def sgd_scalars(step: Scalar, lr: Scalar, momentum: Scalar, dampening: Scalar) -> SGDScalars:
