@@ -7,40 +7,39 @@
 >>> optimizer.step()
 """
 
-import importlib
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .clip import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
-from .engine.optimizer import Optimizer
-from .groups import describe_groups, param_groups
-from .optim.adabelief import AdaBelief
-from .optim.adadelta import Adadelta
-from .optim.adafactor import Adafactor
-from .optim.adagrad import Adagrad
-from .optim.adam import Adam, AdamW
-from .optim.adamax import Adamax
-from .optim.adan import Adan
-from .optim.ademamix import AdEMAMix
-from .optim.adopt import ADOPT
-from .optim.asgd import ASGD
-from .optim.lamb import LAMB
-from .optim.laprop import LaProp
-from .optim.lars import LARS
-from .optim.nadam import NAdam
-from .optim.novograd import NovoGrad
-from .optim.radam import RAdam
-from .optim.registry import create_optimizer, list_optimizers
-from .optim.rmsprop import RMSprop
-from .optim.rprop import Rprop
-from .optim.sgd import SGD, Momentum
-from .optim.sign import Lion, Signum
-from .optim.sparse_adam import SparseAdam
-from .optim.stable_adamw import StableAdamW
+from ._lazy import lazy
 
 if TYPE_CHECKING:
     from . import lr_scheduler as lr_scheduler
     from . import schedules as schedules
+    from .clip import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+    from .engine.optimizer import Optimizer
+    from .groups import describe_groups, param_groups
+    from .optim.adabelief import AdaBelief
+    from .optim.adadelta import Adadelta
+    from .optim.adafactor import Adafactor
+    from .optim.adagrad import Adagrad
+    from .optim.adam import Adam, AdamW
+    from .optim.adamax import Adamax
+    from .optim.adan import Adan
+    from .optim.ademamix import AdEMAMix
+    from .optim.adopt import ADOPT
+    from .optim.asgd import ASGD
+    from .optim.lamb import LAMB
+    from .optim.laprop import LaProp
+    from .optim.lars import LARS
+    from .optim.nadam import NAdam
+    from .optim.novograd import NovoGrad
+    from .optim.radam import RAdam
+    from .optim.registry import create_optimizer, list_optimizers
+    from .optim.rmsprop import RMSprop
+    from .optim.rprop import Rprop
+    from .optim.sgd import SGD, Momentum
+    from .optim.sign import Lion, Signum
+    from .optim.sparse_adam import SparseAdam
+    from .optim.stable_adamw import StableAdamW
 
 __version__ = "0.1.0"
 __all__ = [
@@ -81,14 +80,42 @@ __all__ = [
     "param_groups",
 ]
 
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> ModuleType:
-        """Loads what few need when it is asked for."""
-        if name in ("lr_scheduler", "schedules"):
-            return importlib.import_module(f".{name}", __name__)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), "lr_scheduler", "schedules"})
+# Importing the package must be quick: pytest does so, for the plugin, in every run of an environment that has it.
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "clip": [
+            "adaptive_clip_grad_",
+            "clip_grad_norm_",
+            "clip_grad_value_",
+            "clip_grads_with_norm_",
+            "get_total_norm",
+        ],
+        "engine.optimizer": ["Optimizer"],
+        "groups": ["describe_groups", "param_groups"],
+        "optim.adabelief": ["AdaBelief"],
+        "optim.adadelta": ["Adadelta"],
+        "optim.adafactor": ["Adafactor"],
+        "optim.adagrad": ["Adagrad"],
+        "optim.adam": ["Adam", "AdamW"],
+        "optim.adamax": ["Adamax"],
+        "optim.adan": ["Adan"],
+        "optim.ademamix": ["AdEMAMix"],
+        "optim.adopt": ["ADOPT"],
+        "optim.asgd": ["ASGD"],
+        "optim.lamb": ["LAMB"],
+        "optim.laprop": ["LaProp"],
+        "optim.lars": ["LARS"],
+        "optim.nadam": ["NAdam"],
+        "optim.novograd": ["NovoGrad"],
+        "optim.radam": ["RAdam"],
+        "optim.registry": ["create_optimizer", "list_optimizers"],
+        "optim.rmsprop": ["RMSprop"],
+        "optim.rprop": ["Rprop"],
+        "optim.sgd": ["SGD", "Momentum"],
+        "optim.sign": ["Lion", "Signum"],
+        "optim.sparse_adam": ["SparseAdam"],
+        "optim.stable_adamw": ["StableAdamW"],
+    },
+    ("clip", "engine", "groups", "lr_scheduler", "optim", "schedules", "testing"),
+)

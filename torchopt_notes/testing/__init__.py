@@ -3,15 +3,20 @@
 Public: this project's own tests use it, and so can any project's.
 """
 
-from .cases import CASES, Case
-from .comparison import Histogram, Outcome, compare
-from .contest import FLOAT64
-from .differences import Difference, ParityError
-from .growth import Growth, error_growth
-from .parity import ParityReport, assert_parity
-from .scenarios import SCENARIOS, Scenario, find_scenarios, random_gradients
-from .tolerances import TOLERANCES, Tolerance
-from .ulp import spacing, ulp_distance
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
+
+if TYPE_CHECKING:
+    from .cases import CASES, Case
+    from .comparison import Histogram, Outcome, compare
+    from .contest import FLOAT64
+    from .differences import Difference, ParityError
+    from .growth import Growth, error_growth
+    from .parity import ParityReport, assert_parity
+    from .scenarios import SCENARIOS, Scenario, find_scenarios, random_gradients
+    from .tolerances import TOLERANCES, Tolerance
+    from .ulp import spacing, ulp_distance
 
 __all__ = [
     "CASES",
@@ -35,3 +40,18 @@ __all__ = [
     "spacing",
     "ulp_distance",
 ]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "cases": ["CASES", "Case"],
+        "comparison": ["Histogram", "Outcome", "compare"],
+        "contest": ["FLOAT64"],
+        "differences": ["Difference", "ParityError"],
+        "growth": ["Growth", "error_growth"],
+        "parity": ["ParityReport", "assert_parity"],
+        "scenarios": ["SCENARIOS", "Scenario", "find_scenarios", "random_gradients"],
+        "tolerances": ["TOLERANCES", "Tolerance"],
+        "ulp": ["spacing", "ulp_distance"],
+    },
+)

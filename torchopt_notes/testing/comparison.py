@@ -19,7 +19,7 @@ from .ulp import ulp_distance
 EDGES = (0.0, 1.0, 2.0, 4.0, 16.0, 256.0, 65536.0, torch.inf)
 """The upper ends of a histogram's bins, in ulps."""
 
-Verdict = Literal["same", "failed", "refused", "skipped"]
+Verdict = Literal["same", "failed", "explained", "refused", "skipped"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +55,10 @@ class Outcome:
     Attributes:
         scenario: its name.
         verdict: ``"same"``; ``"failed"``; ``"refused"``, both raise alike, or sparse gradients are not taken;
-            ``"skipped"``, the reference raises, or the scenario has no meaning for the dtype.
-        reason: of another verdict than "same".
+            ``"skipped"``, the reference raises, or the scenario has no meaning for the dtype. The survey turns a
+            failure that is meant (:mod:`.explained`) into ``"explained"``.
+        reason: of another verdict than "same": what was found.
+        explanation: of the verdict "explained": why that is meant.
         difference: the first one, if it failed by a number.
         histogram: distances from the reference's numbers, or from float64's rounded ones without a reference.
         error: the largest distance from float64, in the oracle's units; 0 where bits were compared.
@@ -66,6 +68,7 @@ class Outcome:
     scenario: str
     verdict: Verdict
     reason: str = ""
+    explanation: str = ""
     difference: Difference | None = None
     histogram: Histogram = Histogram()
     error: float = 0.0
@@ -120,7 +123,7 @@ def _outcome(scenario: Scenario, setting: Setting, units: float) -> Outcome:
             for pair in pairs:
                 found = _with(found, pair)
                 try:
-                    check(step, pair, units)
+                    check(step, pair, setting.limit(units, step))
                 except ParityError as error:
                     failure = failure or error
             if failure is not None:
@@ -159,7 +162,7 @@ def _largest(distance: Tensor) -> float:
 
 def histogram_of(actual: Tensor, expected: Tensor) -> Histogram:
     """How far the numbers of a tensor are from another's, in ulps of the first."""
-    distance = ulp_distance(actual, expected.to(actual.device)).flatten()
+    distance = ulp_distance(actual, expected.to(actual)).flatten()
     edges = torch.tensor(EDGES, dtype=distance.dtype, device=distance.device)
     bins = torch.bucketize(distance, edges)
     return Histogram(tuple(torch.bincount(bins, minlength=len(EDGES)).tolist()), float(distance.max()))

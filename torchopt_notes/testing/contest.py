@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .oracle import Bounds, Factory, Inputs, all_bounds
+from .oracle import Bounds, Factory, Inputs, all_bounds, dense
 from .scenarios import Event, Scenario, Source, group_options
 
 
@@ -38,7 +39,7 @@ class Setting:
         dtype, device: of the parameters.
         seed: of parameters and gradients.
         bounded: whether the oracle's bounds are worked out, and the candidate goes on from the reference's numbers.
-        states: whether states are compared, and not the parameters alone.
+        states: whether states are compared, and not the parameters alone. Without, the candidate keeps its own.
         oracle: what makes the oracle's optimizer. Default: the reference, or without one the candidate.
     """
 
@@ -52,6 +53,14 @@ class Setting:
     bounded: bool
     states: bool = True
     oracle: Factory | None = None
+
+    def limit(self, units: float, step: int) -> float:
+        """The units that a step may be from float64.
+
+        A unit counts one rounding of each state. States that do not begin each step with the reference's numbers carry
+        those of all steps so far, and averages add them at most: ``step`` times as many.
+        """
+        return units if self.states else units * step
 
 
 @dataclass(frozen=True)
@@ -93,16 +102,24 @@ class Contestant:
         self.params = [torch.nn.Parameter(value) for value in scenario.params(source)]
         self.generator = source.generator
         self.optimizer = self._make()
-        if scenario.grouped:
-            for group, options in zip(self.optimizer.param_groups, group_options(len(self.params)), strict=True):
-                group["lr"] = group["lr"] * options["lr"]
-                if "weight_decay" in group:
-                    group["weight_decay"] = options["weight_decay"]
         self.first_lrs = [group["lr"] for group in self.optimizer.param_groups]
 
     def _make(self) -> Optimizer:
         grouped = [{"params": [param]} for param in self.params]
         return self.factory(grouped if self.scenario.grouped else self.params, **self.kwargs)
+
+    @property
+    def decays(self) -> bool:
+        """Whether its groups have a weight decay that can be set."""
+        return all("weight_decay" in group for group in self.optimizer.param_groups)
+
+    def tell_groups_apart(self, *, decay: bool) -> None:
+        """Gives each group its own lr and, if asked for, weight decay."""
+        for group, options in zip(self.optimizer.param_groups, group_options(len(self.params)), strict=True):
+            group["lr"] = group["lr"] * options["lr"]
+            if decay:
+                group["weight_decay"] = options["weight_decay"]
+        self.first_lrs = [group["lr"] for group in self.optimizer.param_groups]
 
     def prepare(self, step: int) -> None:
         """What comes before a step: the learning rate and the gradients."""
@@ -140,18 +157,24 @@ def contest(scenario: Scenario, setting: Setting) -> Iterator[tuple[int, list[Pa
         lambda: Contestant(scenario, setting.candidate, {**setting.kwargs, **setting.candidate_kwargs}, setting)
     )
     if isinstance(setting.reference, Float64):
-        yield from _alone(scenario, setting, _only(ours))
+        alone = _only(ours)
+        if scenario.grouped:
+            alone.tell_groups_apart(decay=alone.decays)
+        yield from _alone(scenario, setting, alone)
         return
     factory = setting.reference
     theirs = _made(lambda: Contestant(scenario, factory, setting.kwargs, setting))
     our, their = _both(ours, theirs)
+    if scenario.grouped:
+        for contestant in (our, their):
+            contestant.tell_groups_apart(decay=our.decays and their.decays)
     for step in range(1, scenario.steps + 1):
         _happen(scenario.events.get(step), our, their)
         our.prepare(step)
         their.prepare(step)
-        bounds = _bounds(setting, their) if setting.bounded else {}
+        bounds = _made(partial(_bounds, setting, their) if setting.bounded else dict)
         _both(_made(our.optimizer.step), _made(their.optimizer.step))
-        pairs = _pairs(step, our, their, bounds, states=setting.states)
+        pairs = _pairs(step, our, their, _worked_out(bounds), states=setting.states)
         yield step, pairs
         if setting.bounded:
             with torch.no_grad():
@@ -163,8 +186,9 @@ def _alone(scenario: Scenario, setting: Setting, our: Contestant) -> Iterator[tu
     for step in range(1, scenario.steps + 1):
         _happen(scenario.events.get(step), our, None)
         our.prepare(step)
-        bounds = _bounds(setting, our)
+        found = _made(partial(_bounds, setting, our))
         _only(_made(our.optimizer.step))
+        bounds = _worked_out(found)
         tensors = {f"params[{i}]": param.detach() for i, param in enumerate(our.params)}
         for i in range(len(our.params)):
             tensors |= {f"state[{i}][{name!r}]": value for name, value in our.states(i).items()}
@@ -207,11 +231,19 @@ def _only(ours: tuple[Any, Exception | None]) -> Any:
     return ours[0]
 
 
+def _worked_out(bounds: tuple[Any, Exception | None]) -> dict[str, Bounds]:
+    """Bounds are worked out before a step, from what it begins with. Whether a rule refuses is the contestants' say."""
+    found, error = bounds
+    if error is not None:
+        raise error
+    return dict(found)
+
+
 def _bounds(setting: Setting, contestant: Contestant) -> dict[str, Bounds]:
     """The oracle's bounds for every tensor of the coming step, by the names that reports use."""
     oracle = setting.oracle or (setting.candidate if isinstance(setting.reference, Float64) else setting.reference)
     kwargs = setting.kwargs if setting.oracle or not isinstance(setting.reference, Float64) else contestant.kwargs
-    indices = [i for i, p in enumerate(contestant.params) if p.grad is not None and p.numel() and not p.grad.is_sparse]
+    indices = [i for i, p in enumerate(contestant.params) if p.grad is not None and p.numel()]
     if not indices:
         return {}
     params = contestant.params
@@ -228,11 +260,6 @@ def _gradient(param: Tensor) -> Tensor:
     return param.grad
 
 
-def _dense(value: Tensor) -> Tensor:
-    """torch's SGD keeps the momentum of sparse gradients in a sparse tensor."""
-    return value.to_dense() if value.is_sparse else value
-
-
 def _pairs(step: int, our: Contestant, their: Contestant, bounds: Mapping[str, Bounds], *, states: bool) -> list[Pair]:
     pairs: list[Pair] = []
     for i, (ours, theirs) in enumerate(zip(our.params, their.params, strict=True)):
@@ -247,5 +274,5 @@ def _pairs(step: int, our: Contestant, their: Contestant, bounds: Mapping[str, B
         for name, value in their_state.items():
             if isinstance(value, Tensor):
                 tensor = f"state[{i}][{name!r}]"
-                pairs.append(Pair(tensor, _dense(our_state[name]), _dense(value), bounds.get(tensor)))
+                pairs.append(Pair(tensor, dense(our_state[name]), dense(value), bounds.get(tensor)))
     return pairs

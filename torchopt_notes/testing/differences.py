@@ -81,9 +81,11 @@ def _check_bounds(step: int, pair: Pair, bounds: Bounds, units: float) -> float:
     allowed = units * TOLERANCES[actual.dtype].oracle_factor
     limit = bounds.distance(expected).clamp_min(allowed)
     distance = bounds.distance(actual)
-    if not (bounds.contain(actual, limit) | same(real(actual), real(expected))).all():
+    right = bounds.contain(actual, limit) | same(real(actual), real(expected))
+    if not right.all():
         exact = torch.view_as_complex(bounds.exact) if actual.is_complex() else bounds.exact
-        beyond = torch.where(distance > limit, distance, 0)
+        # Where one of the two is NaN there is no distance; it is as wrong as can be.
+        beyond = torch.where(right, 0.0, distance.nan_to_num(nan=torch.inf))
         _fail(step, Pair(pair.name, actual, exact, None), beyond, f"at most {units:g} units from float64 are allowed")
     return float(distance.max())
 

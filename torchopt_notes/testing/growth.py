@@ -11,11 +11,27 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..engine.layout import real
 from .contest import Reference
 from .oracle import WIDE, Factory
 from .scenarios import Gradients, random_gradients
 
 MARKS = (1, 3, 10, 30, 100, 300, 1000)
+
+RATIO_LIMIT = 2.0
+"""How many times the reference's error is as good. A rounding more in each step, where the reference has one, makes √2
+of it; the norms of n = 257 independent errors differ by 1/√n from each other, four times which is a quarter: 1.77.
+"""
+
+LEAN_LIMIT = 4.0
+"""Standard deviations by which an error may lie farther along the path: more is no chance, in 16,000 comparisons."""
+
+
+def drifting_gradients(step: int, index: int, param: Tensor, generator: torch.Generator) -> Tensor:
+    """Normally distributed around 1 or, in every other element, -1: the parameters go somewhere, and a bias adds up."""
+    signs = torch.ones(param.numel(), dtype=param.dtype, device=param.device)
+    signs[1::2] = -1
+    return random_gradients(step, index, param, generator) + signs.reshape(param.shape)
 
 
 @dataclass(frozen=True)
@@ -26,11 +42,32 @@ class Growth:
         steps: where they were measured.
         errors: the candidate's.
         reference_errors: the reference's; empty without one.
+        lean: by how much more of the path than the reference the candidate runs ahead or behind, in standard deviations
+            of errors without a direction (see :func:`_lean`). A learning rate that is wrong, if only by 1e-6 of it,
+            leans. 0 without a reference.
     """
 
     steps: tuple[int, ...]
     errors: tuple[float, ...]
     reference_errors: tuple[float, ...]
+    lean: float = 0.0
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, next to the reference's, or an empty string.
+
+        A lean is wrong where the error is larger than the reference's, by more than its third digit: bf16 loses steps
+        that are too small for it, and that leans, for both.
+        """
+        last = f"after {self.steps[-1]:,} steps"
+        if self.reference_errors and not self.ratio <= RATIO_LIMIT:
+            return f"{last} the error is {self.ratio:.3g} times the reference's, {RATIO_LIMIT:g} are right"
+        if self.lean > LEAN_LIMIT and self.ratio > 1.001:
+            return (
+                f"{last} the error lies farther along the path than the reference's, by {self.lean:.3g} standard "
+                f"deviations, {LEAN_LIMIT:g} are right: a factor of the step is biased"
+            )
+        return ""
 
     @property
     def exponent(self) -> float:
@@ -93,8 +130,30 @@ def error_growth(
             run.step(gradient)
         if step in MARKS or step == steps:
             measured.append((step, [run.distance(truth) for run in runs]))
+    lean = 0.0
+    if len(runs) > 1:
+        lean = _lean(runs[0].wide - truth.wide, runs[1].wide - truth.wide, truth.wide - start)
     columns = list(zip(*(errors for _, errors in measured), strict=True))
-    return Growth(tuple(step for step, _ in measured), columns[0], columns[1] if len(columns) > 1 else ())
+    return Growth(tuple(step for step, _ in measured), columns[0], columns[1] if len(columns) > 1 else (), lean)
+
+
+def _lean(error: Tensor, reference_error: Tensor, path: Tensor) -> float:
+    r"""How much more of the path :math:`d` the error :math:`e` is than the reference's :math:`r`.
+
+    An error has the slope :math:`s_e = \langle e, d \rangle / \|d\|^2`: what a factor of the step is off by. The rest
+    :math:`e - s_e d` is what roundings left; n of those, each with a direction of its own, have by chance a slope of
+    :math:`\|e - s_e d\| / (\sqrt n \, \|d\|)`. The difference :math:`|s_e| - |s_r|` is measured in the root of the sum
+    of both chances' squares.
+    """
+    length = float(path.norm())
+    if not 0 < length < math.inf:
+        return 0.0
+    slopes, chances = [], []
+    for one in (error, reference_error):
+        slopes.append(float((one * path.conj()).sum().real) / length**2)
+        chances.append(float((one - slopes[-1] * path).norm()) / length / math.sqrt(real(path).numel()))
+    more, chance = abs(slopes[0]) - abs(slopes[1]), math.hypot(*chances)
+    return more / chance if chance else math.copysign(math.inf, more) if more else 0.0
 
 
 class _Run:
@@ -106,6 +165,9 @@ class _Run:
         self.param.grad = None if gradient is None else gradient.to(self.param.dtype, copy=True)
         self.optimizer.step()
 
+    @property
+    def wide(self) -> Tensor:
+        return self.param.detach().to(WIDE[self.param.dtype])
+
     def distance(self, truth: _Run) -> float:
-        wide = self.param.detach().to(truth.param.dtype)
-        return float((wide - truth.param.detach()).norm() / truth.param.detach().norm())
+        return float((self.wide - truth.wide).norm() / truth.wide.norm())

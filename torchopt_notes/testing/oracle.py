@@ -112,6 +112,7 @@ def _step(
         param.grad = wide("grad", one.grad)
     alike = all(one.options is inputs[0].options for one in inputs)
     optimizer = factory([{"params": params}] if alike else [{"params": [param]} for param in params], **kwargs)
+    _begin_as_stored(optimizer, dict(zip(params, inputs, strict=True)))
     for group, one in zip(optimizer.param_groups, inputs[:1] if alike else inputs, strict=True):
         group.update({k: v for k, v in one.options.items() if k != "params"})
         if change is not None and change[0] == "lr":
@@ -128,9 +129,34 @@ def _step(
     return [_results(param, optimizer.state[param]) for param in params]
 
 
+def _begin_as_stored(optimizer: torch.optim.Optimizer, inputs: Mapping[Tensor, Inputs]) -> None:
+    """A new state begins with what its own dtype makes of it: Rprop's steps are lr, which bf16 rounds by 2⁻⁹ of it.
+
+    In wider dtypes that rounding is one that the unit counts.
+    """
+    new_state = getattr(optimizer, "new_state", None)
+    if new_state is None:  # not one of this package's, which alone say what they begin with
+        return
+
+    def stored(name: str, group: dict[str, Any], param: Tensor) -> Tensor:
+        one = inputs[param]
+        if not TOLERANCES[one.param.dtype].rounds_on_store:
+            made: Tensor = new_state(name, group, param)
+            return made
+        narrow: Tensor = new_state(name, group, one.param.detach())
+        return narrow.to(WIDE[narrow.dtype])
+
+    optimizer.new_state = stored  # type: ignore[attr-defined]
+
+
 def _results(param: Tensor, state: Mapping[str, Any]) -> dict[str, Tensor]:
     states = {name: value for name, value in state.items() if _is_state(name, value)}
-    return {name: real(value.detach()).double() for name, value in {"param": param, **states}.items()}
+    return {name: real(dense(value.detach())).double() for name, value in {"param": param, **states}.items()}
+
+
+def dense(value: Tensor) -> Tensor:
+    """torch's SGD keeps the momentum of sparse gradients in a sparse tensor."""
+    return value.to_dense() if value.is_sparse else value
 
 
 def same(actual: Tensor, expected: Tensor) -> Tensor:

@@ -54,10 +54,11 @@ class Scenario:
         params: makes the parameters' first values, with their layout.
         gradients: what each step's gradients are.
         lr: the learning rate of a step, from the step, counted from 1, and the rate that a group began with.
-        grouped: whether each parameter has a group of its own, with its own lr and weight decay.
+        grouped: whether each parameter has a group of its own, with its own lr and, if both contestants' groups have
+            one, weight decay.
         steps: how many to take.
         events: what happens before a step.
-        sparse: whether gradients are sparse. Who refuses those must say so with the reference's type of exception.
+        sparse: whether gradients are sparse. Nobody need take those; who does not must say so.
         underflows: whether products underflow. float64 has room for them, so that it says nothing about the rule then.
         complex_too: whether it has a meaning for complex parameters.
     """
@@ -185,7 +186,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("schedule", "another lr in each step, zero once", lr=lambda step, base: base * (step - 3) ** 2 / 4),
     Scenario("checkpoint", "saved and loaded in the middle", events={3: "checkpoint"}),
     Scenario("switch", "another backend from the middle on, and back", events={3: "switch", 5: "switch"}, steps=6),
-    Scenario("longer", "50 steps", steps=50),
+    Scenario("longer", "30 steps", steps=30),
 )
 
 

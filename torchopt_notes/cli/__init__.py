@@ -1,0 +1,1 @@
+"""The commands of ``python -m torchopt_notes``. What they show needs rich, from the extra ``cli``."""
