@@ -20,6 +20,11 @@ def _subclass(base: type, **members: Any) -> type:
     return cls
 
 
+def _step_of(base: type) -> Callable[..., Any]:
+    """The class's own step: torch wraps it in the hooks, which must not run twice, at the first construction."""
+    return getattr(base.step, "__wrapped__", base.step)
+
+
 def _after_step(change: Callable[[Any, torch.Tensor, torch.Tensor], None]) -> Callable[[type], type]:
     """Makes an optimizer that does something more to every parameter at every step."""
 
@@ -27,7 +32,7 @@ def _after_step(change: Callable[[Any, torch.Tensor, torch.Tensor], None]) -> Ca
         def step(self: Any, closure: Any = None) -> Any:
             params = [param for group in self.param_groups for param in group["params"]]
             old = [param.detach().clone() for param in params]
-            result = base.step.__wrapped__(self, closure) if hasattr(base.step, "__wrapped__") else base.step(self)
+            result = _step_of(base)(self, closure)
             with torch.no_grad():
                 for param, before in zip(params, old, strict=True):
                     change(self, param, before)
@@ -85,7 +90,7 @@ def steps_over_anything(base: type) -> type:
 
     def step(self: Any, closure: Any = None) -> Any:
         try:
-            return base.step(self, closure)
+            return _step_of(base)(self, closure)
         except RuntimeError:
             return None
 
@@ -166,7 +171,7 @@ ignores_loading_hooks = _without("register_load_state_dict_post_hook")
 
 def calls_no_closure(base: type) -> type:
     """Never evaluates the model."""
-    return _subclass(base, step=lambda self, closure=None: base.step(self))
+    return _subclass(base, step=lambda self, closure=None: _step_of(base)(self))
 
 
 def keeps_gradients(base: type) -> type:

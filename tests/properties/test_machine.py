@@ -86,14 +86,14 @@ class Life(RuleBasedStateMachine):
 
 
 class Careless(Life):
-    """Forgets to count a step when it is copied."""
+    """Counts a step too many when it is copied."""
 
     @rule()
     def go_on_with_a_careless_copy(self):
         self.twins.copy()
         for state in self.twins.optimizers[0].state.values():
             if "step" in state:
-                state["step"] -= 1
+                state["step"] += 1
 
 
 def live(machine, examples, steps=12, phases=tuple(Phase)):
@@ -107,7 +107,7 @@ def test_any_life_gives_torchs_bits():
 
 @pytest.mark.full
 def test_many_lives_give_torchs_bits():
-    live(Life, 400, steps=25)
+    live(Life, 300, steps=25)
 
 
 def test_a_careless_copy_is_found():

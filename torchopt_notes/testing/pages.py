@@ -115,7 +115,8 @@ def _plan() -> Iterator[Sequence[str]]:
         some = [dtype for dtype in dtypes if dtype not in every]
         scenarios = "all"
         if backend == "triton":
-            scenarios = f"on GPUs all; under Triton's interpreter {', '.join(f'`{name}`' for name in INTERPRETED)}"
+            named = ", ".join(f"`{name}`" for name in INTERPRETED)
+            scenarios = f"on GPUs all; under Triton's interpreter, and then in fp32 alone, {named}"
         if every:
             yield backend, ", ".join(every), f"all {len(SURVEYED)}", scenarios
         yield backend, ", ".join(some), f"the first of each of the {firsts} optimizers that takes the dtype", scenarios

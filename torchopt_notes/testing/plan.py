@@ -7,8 +7,8 @@ eager     fp32                    every case, all scenarios
 eager     bf16, fp16, fp64,       the first case of each optimizer, all scenarios
           complex64
 compiled  fp32, bf16              the first case of each optimizer, all scenarios
-triton    fp32, bf16              the first case of each optimizer; under Triton's interpreter the scenarios in
-                                  :data:`INTERPRETED`, on a GPU all
+triton    fp32, bf16              the first case of each optimizer; on a GPU all scenarios, under Triton's interpreter
+                                  fp32 alone and the scenarios in :data:`INTERPRETED`, which takes minutes more
 ========  ======================  ==============================================================================
 
 The first case of each optimizer also has its error's growth measured, over 1,000 steps (not under the interpreter).
@@ -86,7 +86,7 @@ def plan(
         find_scenarios(scenarios)
     jobs = []
     for backend in reversed(chosen):
-        for dtype in named or DEFAULT_DTYPES[backend]:
+        for dtype in named or (("fp32",) if _slow(backend) else DEFAULT_DTYPES[backend]):
             takers = [
                 case for case in cases if case.takes(DTYPES[dtype]) and hole(case.optimizer, backend, FP32) is None
             ]
@@ -118,11 +118,14 @@ def plan_third_party(
 
 
 def _job(case: Case, backend: Backend, dtype: str, device: str, scenarios: Sequence[str] | None, *, first: bool) -> Job:
-    slow = backend == "triton" and interpreted()
-    names = tuple(scenarios) if scenarios is not None else INTERPRETED if slow else ("*",)
-    grows = first and not slow and scenarios is None and not needs_sparse(case.optimizer)
+    names = tuple(scenarios) if scenarios is not None else INTERPRETED if _slow(backend) else ("*",)
+    grows = first and not _slow(backend) and scenarios is None and not needs_sparse(case.optimizer)
     growth = GROWTH_STEPS if grows else 0
     return Job(OurCase(case.name), backend, dtype, device, names, growth)
+
+
+def _slow(backend: str) -> bool:
+    return backend == "triton" and interpreted()
 
 
 def _cases(pattern: str) -> list[Case]:
