@@ -77,6 +77,8 @@ docs: $(INSTALLED) ## write the tables and plots of the documentation anew
 	$(RUN) -m tests.mutations --page > docs/mutations.md
 	$(RUN) docs/schedules.py
 	$(RUN) -m tests.conformance.page > docs/conformance.md
+	$(RUN) -m torchopt_notes.testing.pages > docs/parity-reference.md
+	TRITON_INTERPRET=1 $(RUN) -m torchopt_notes parity --markdown docs/parity-table.md
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure this machine

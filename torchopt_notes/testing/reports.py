@@ -166,8 +166,8 @@ def page(results: Sequence[Result], stale: Sequence[Explained]) -> str:
     lines = [
         "# Parity, cell by cell",
         "",
-        "Written by `python -m torchopt_notes parity --markdown docs/parity-table.md`. How to read it, and what each",
-        "reference is good for: [parity.md](parity.md); what the scenarios and the units are:",
+        "Written by `TRITON_INTERPRET=1 python -m torchopt_notes parity --markdown docs/parity-table.md`. How to read",
+        "it, and what each reference is good for: [parity.md](parity.md); what the scenarios and the units are:",
         "[parity-reference.md](parity-reference.md).",
         "",
         f"torch {torch.__version__.split('+')[0]}: {len(found)} cells, {len(results)} cases in them, "
@@ -198,8 +198,7 @@ def _reasons(results: Sequence[Result], verdict: str) -> list[str]:
     where: dict[str, list[tuple[str, str]]] = {}
     for result in results:
         job = result.job
-        chosen = result.failures if verdict == "failed" else [o for o in result.outcomes if o.verdict == verdict]
-        for outcome in chosen:
+        for outcome in (outcome for outcome in result.outcomes if outcome.verdict == verdict):
             reason = outcome.explanation or outcome.reason
             cell = f"{job.subject.name}{f' {job.backend}' if job.backend != '-' else ''} {job.dtype}"
             where.setdefault(reason, []).append((outcome.scenario, cell))

@@ -55,7 +55,8 @@ class Result:
 
     Attributes:
         against: the reference's name.
-        outcomes: of the scenarios, in their order; a difference that is meant has the verdict "explained".
+        outcomes: of the scenarios, in their order, and where it was measured of one more named "growth"; a difference
+            that is meant has the verdict "explained".
         error, reference_error: the largest distances from float64, in units; NaN where none was measured.
         growth: of the error over many steps, if asked for.
         seconds: what it took.
@@ -71,11 +72,8 @@ class Result:
 
     @property
     def failures(self) -> list[Outcome]:
-        """The scenarios that failed, and a growth that did, under the name "growth"."""
-        found = [outcome for outcome in self.outcomes if outcome.verdict == "failed"]
-        if self.growth is not None and self.growth.problem:
-            found.append(Outcome("growth", "failed", self.growth.problem))
-        return found
+        """The outcomes that failed."""
+        return [outcome for outcome in self.outcomes if outcome.verdict == "failed"]
 
 
 @dataclass(frozen=True)
@@ -167,6 +165,7 @@ def run(job: Job) -> Result:
             steps=job.growth_steps,
             gradients=drifting_gradients,
         )
+        outcomes = [*outcomes, Outcome("growth", "failed" if growth.problem else "same", growth.problem)]
     return Result(
         job,
         trial.against,
