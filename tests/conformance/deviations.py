@@ -70,15 +70,6 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         EVERY,
         "bad_parameters_are_refused_as_torch_refuses_them",
-        "integers",
-        torch="takes integer parameters, which can never require a gradient",
-        ours="raises `ValueError`",
-        reason="no rule can update them",
-        shows="ours: ValueError.*must be floating-point or complex.*torch: None",
-    ),
-    Deviation(
-        EVERY,
-        "bad_parameters_are_refused_as_torch_refuses_them",
         "a group without parameters",
         torch="raises `KeyError`, with the key for its only word",
         ours="raises `ValueError`, and says which keys the group has",

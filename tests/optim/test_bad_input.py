@@ -105,7 +105,6 @@ PARAMETERS = [
     (weight(), TypeError, "should be an iterable of Tensors or dicts"),
     ([1.0], TypeError, "can only optimize Tensors, but one of the params is float"),
     ([weight() * 2], ValueError, "can't optimize a non-leaf Tensor"),
-    ([torch.zeros(2, dtype=torch.long)], ValueError, "must be floating-point or complex, got torch.int64"),
     ([{"params": {weight()}}], TypeError, "ordered collections"),
 ]
 
@@ -114,6 +113,24 @@ PARAMETERS = [
 def test_parameters(params, error, message):
     with pytest.raises(error, match=message):
         AdamW(params)
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager", "compiled"])
+def test_frozen_integers_stay_as_they_are_and_must_have_no_gradient(backend):
+    """A quantized model holds such parameters; what trains is elsewhere."""
+    frozen = torch.nn.Parameter(torch.arange(3), requires_grad=False)
+    trained = weight()
+    optimizer = AdamW([frozen, trained], backend=backend)
+    trained.grad = torch.ones_like(trained)
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert frozen.tolist() == [0, 1, 2]
+    assert list(optimizer.state) == [trained]
+    frozen.grad = torch.ones(3, dtype=torch.long)
+    before = trained.detach().clone()
+    with pytest.raises(RuntimeError, match="of dtype torch.int64; only floating-point and complex"):
+        optimizer.step()
+    assert torch.equal(trained, before)
 
 
 def test_duplicates():

@@ -176,7 +176,10 @@ def orderless(name: str, group: dict[str, Any], params: Sequence[Any]) -> None:
 
 
 def parameters(name: str, params: Sequence[Any], others: Sequence[Tensor], *, differentiable: bool) -> None:
-    """Distinct leaf tensors of a floating-point or complex dtype that no other group holds."""
+    """Distinct leaf tensors that no other group holds.
+
+    Integers are among them as what they are in quantized models: frozen. :func:`updatable` refuses to change them.
+    """
     held = {id(p) for p in others}
     seen: set[int] = set()
     for i, param in enumerate(params):
@@ -189,11 +192,6 @@ def parameters(name: str, params: Sequence[Any], others: Sequence[Tensor], *, di
             raise ValueError(
                 f"{name}: can't optimize a non-leaf Tensor (index {i} of its group, shape {tuple(param.shape)}); "
                 "pass the tensor it was computed from"
-            )
-        if not (param.is_floating_point() or param.is_complex()):
-            raise ValueError(
-                f"{name}: parameters must be floating-point or complex, got {param.dtype} "
-                f"(index {i} of its group, shape {tuple(param.shape)})"
             )
         if id(param) in seen:
             raise ValueError(f"{name}: a parameter group holds the same parameter twice (index {i}); list it once")
@@ -215,6 +213,11 @@ def updatable(name: str, param: Tensor, grad: Tensor | None, *, fused: bool) -> 
         raise RuntimeError(
             f"{name}: {torch_text if fused else ''}parameters on the meta device hold no data; "
             "move the model to a real device (to_empty) and initialise it first"
+        )
+    if not (param.is_floating_point() or param.is_complex()):
+        raise RuntimeError(
+            f"{name}: a parameter of shape {tuple(param.shape)} has a gradient and is of dtype {param.dtype}; only "
+            "floating-point and complex parameters can be updated; leave the .grad of others None"
         )
     if param.layout is torch.strided and overlaps_itself(param):
         raise RuntimeError(

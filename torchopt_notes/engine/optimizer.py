@@ -207,7 +207,7 @@ class Optimizer(RuledOptimizer):
 
         Raises:
             TypeError: for something that is not a tensor, or an unordered set.
-            ValueError: for duplicates, non-leaf or integer tensors, and values out of range.
+            ValueError: for duplicates, non-leaf tensors, and values out of range.
             RuntimeError: for flags that exclude each other, or a backend that was asked for and is missing.
         """
         if isinstance(param_group, dict) and not isinstance(param_group.get("params"), set):
@@ -239,10 +239,12 @@ class Optimizer(RuledOptimizer):
                 raise ValueError(f"{name}: differentiable=True needs backend='eager' or 'auto', got {backend!r}")
             if group.get("fused") and backend == "eager":
                 raise ValueError(f"{name}: fused=True excludes backend='eager'; leave one of them unset")
+        fused = bool(group.get("fused"))
         for param in params:
-            if not param.is_meta:
+            frozen = not (fused or param.is_floating_point() or param.is_complex())  # never updated by any backend
+            if not (param.is_meta or frozen):
                 why_eager = "differentiable" if group.get("differentiable") else unsuited(param, None)
-                choose(name, backend, bool(group.get("fused")), param, why_eager)
+                choose(name, backend, fused, param, why_eager)
 
 
 def _make_runner(bucket: Bucket) -> Runner:
