@@ -49,7 +49,7 @@ DEVIATING = """\
 ## Deviations
 
 All of them, from `tests/conformance/deviations.py`. The tests consult the list: a deviation that is not in it fails,
-and so does an entry that is no longer true.
+and so does an entry that is no longer true. An entry exempts what it says of a check, and nothing else of that check.
 """
 
 

@@ -17,7 +17,7 @@ def attributes(optimizer):
     """What an optimizer shows: its own attributes and its class's properties, without underscore."""
     properties = {name for name in dir(type(optimizer)) if isinstance(getattr(type(optimizer), name), property)}
     names = vars(optimizer).keys() | properties
-    return {name: getattr(optimizer, name) for name in names if not name.startswith("_") and name != "step"}
+    return {name: getattr(optimizer, name) for name in sorted(names) if not name.startswith("_") and name != "step"}
 
 
 def plain(value):

@@ -38,10 +38,14 @@ def test_error_inputs_raise_what_torch_raises(subject):
     made = []
     error = outcome(lambda: made.append(subject.ours(params, backend=subject.backend, **given.kwargs)))
     if entry.error_on.name == "STEP_ERROR":
-        assert error is None, f"raised at construction: {error!r}"
-        error = outcome(made[0].step)
-    assert type(error) is entry.error_type, f"{error!r} instead of {entry.error_type.__name__}"
-    assert re.search(entry.error_regex, str(error)), f"{error!r} does not say {entry.error_regex!r}"
+        with subject.part():
+            assert error is None, f"raised at construction: {error!r}"
+        if error is None:
+            error = outcome(made[0].step)
+    with subject.part():
+        assert type(error) is entry.error_type, f"{error!r} instead of {entry.error_type.__name__}"
+    with subject.part():
+        assert re.search(entry.error_regex, str(error)), f"{error!r} does not say {entry.error_regex!r}"
 
 
 @conforms(wrong.refuses_nothing, lambda pair: BAD)
@@ -139,3 +143,14 @@ def test_the_outcome_of_what_works_is_nothing():
     assert outcome(lambda: 1) is None
     with pytest.raises(AssertionError, match="torch"):
         assert_same_outcome(lambda: 1, lambda: int("x"))
+
+
+def test_neither_a_more_general_nor_a_more_special_type_is_the_same():
+    def raises(kind):
+        raise kind("x")
+
+    assert_same_outcome(lambda: raises(KeyError), lambda: raises(KeyError))
+    for general, special in ((Exception, ValueError), (RuntimeError, NotImplementedError)):
+        for ours, theirs in ((general, special), (special, general)):
+            with pytest.raises(AssertionError, match="torch"):
+                assert_same_outcome(lambda ours=ours: raises(ours), lambda theirs=theirs: raises(theirs))

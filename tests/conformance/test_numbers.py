@@ -6,7 +6,15 @@ from torch.nn import Parameter
 from tests.conformance import wrong
 from tests.conformance.database import Input
 from tests.conformance.harness import NOT_TORCHS, conforms, every_input, one_input, where
-from tests.conformance.problems import assert_alike, assert_params, assert_same_outcome, both, run, weights
+from tests.conformance.problems import (
+    assert_alike,
+    assert_number,
+    assert_params,
+    assert_same_outcome,
+    both,
+    run,
+    weights,
+)
 
 RATES = [
     Input(f"lr as a tensor of {text}", {"lr": torch.full(shape, 0.02, dtype=dtype)})
@@ -22,14 +30,18 @@ NOT_TORCHS += RATES
 
 @conforms(wrong.drifts, lambda pair: RATES, one_variant=False, slow=True)
 def test_a_tensor_for_a_learning_rate_takes_torchs_steps(subject):
-    """Learning rates in tensors of zero to two dimensions: torch's bits, and a number's steps within rounding."""
+    """Learning rates in tensors of zero to two dimensions: torch's steps within rounding, torch's bits, and a number's
+    steps within rounding."""
     (mine, ours), (its, theirs) = both(subject)
     number = weights()
     run(subject, subject.make(number, lr=0.02), number, 4)
     for params, optimizer in ((mine, ours), (its, theirs)):
         run(subject, optimizer, params, 4)
     torch.testing.assert_close(mine, number, rtol=2e-5, atol=2e-6)
-    assert_params(subject, mine, its)
+    torch.testing.assert_close(mine, its, rtol=2e-5, atol=2e-6)
+    for i, (param, other) in enumerate(zip(mine, its, strict=True)):
+        with subject.part():
+            assert_number(subject, param, other, f"params[{i}]")
 
 
 @conforms(wrong.reads_lr_once, lambda pair: RATES, one_variant=False, slow=True)

@@ -152,6 +152,30 @@ def loads_as_it_is(base: type) -> type:
     return _subclass(base, load_state_dict=load_state_dict)
 
 
+def loads_other_values(base: type) -> type:
+    """Loads states of the right names, types and shapes."""
+
+    def load_state_dict(self: Any, state_dict: dict[str, Any]) -> None:
+        base.load_state_dict(self, state_dict)
+        for state in self.state.values():
+            for value in state.values():
+                value.add_(1)
+
+    return _subclass(base, load_state_dict=load_state_dict)
+
+
+def refuses_with_other_words(base: type) -> type:
+    """Raises the right types of exceptions."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        try:
+            base.__init__(self, *args, **kwargs)
+        except Exception as error:
+            raise type(error)("no") from error
+
+    return _subclass(base, __init__=__init__)
+
+
 def _without(*methods: str) -> Callable[[type], type]:
     """Registers nothing with these methods."""
 
