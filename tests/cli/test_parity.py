@@ -10,8 +10,10 @@ import pytest
 from tests.testing.wrong import MISTAKES
 from torchopt_notes.__main__ import main
 from torchopt_notes.cli import parity
-from torchopt_notes.testing import SCENARIOS
+from torchopt_notes.testing import SCENARIOS, Histogram
+from torchopt_notes.testing.reports import SAME_RULE
 
+ROOT = Path(__file__).parent.parent.parent
 QUICK = [
     "parity",
     "--optimizer",
@@ -92,15 +94,103 @@ def test_a_stale_explanation_is_1(monkeypatch, capsys):
         (["--against", "torch.optim:Adam", "--arguments", "{"], "is no JSON"),
         (["--against", "torch.optim:Adam", "--arguments", "[1]"], "must be an object"),
         (["--against", "torch.optim:Adam", "--arguments", '{"rate": 1}'], "neither takes 'rate': Adam has lr, betas"),
-        (["--json", "/no/such/folder/x.json"], "there is no folder /no/such/folder"),
+        (["--against", "torch.optim:Adam", "--every-case"], "--every-case is for this package's optimizers"),
+        (["--against", ".mine:Adam"], "'.mine:Adam' cannot be imported: the 'package' argument is required"),
+        (["--json", "/no/such/folder/x.json"], "--json /no/such/folder/x.json: there is no folder /no/such/folder"),
+        (["--json", "/"], "--json /: that is a folder"),
+        (["--markdown", "tests"], "--markdown tests: that is a folder"),
     ],
     ids=" ".join,
 )
-def test_bad_arguments_are_2_and_say_what_is_right(arguments, message, capsys):
+def test_bad_arguments_are_2_and_say_what_is_right(arguments, message, capsys, monkeypatch):
+    def survey(*arguments):
+        raise AssertionError("it runs before it has looked at its arguments")
+
+    monkeypatch.setattr(parity, "_survey", survey)
+    monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as caught:
         main(["parity", *arguments])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def broken(:", "invalid syntax (broken_optimizers.py, line 1) (SyntaxError)"),
+        ("Adam = no_such_name", "name 'no_such_name' is not defined (NameError)"),
+        ("import no_such_module", "No module named 'no_such_module' (ModuleNotFoundError)"),
+        ("import sys; sys.exit(0)", "0 (SystemExit)"),
+    ],
+    ids=lambda value: value if "(" not in value else "",
+)
+def test_a_module_that_cannot_be_imported_is_2_and_named(source, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken_optimizers.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["parity", "--against", "broken_optimizers:Adam"])
+    assert caught.value.code == 2
+    assert f"'broken_optimizers:Adam' cannot be imported: {message}" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_2_before_anything_runs(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "found.json"
+    asked = []
+    monkeypatch.setattr(parity.os, "access", lambda *arguments: asked.append(arguments))
+    with pytest.raises(SystemExit) as caught:
+        main([*QUICK, "--json", str(path)])
+    path.touch()
+    with pytest.raises(SystemExit):
+        main([*QUICK, "--json", str(path)])
+    assert caught.value.code == 2
+    assert asked == [(tmp_path, parity.os.W_OK), (path, parity.os.W_OK)]
+    assert f"--json {path}: cannot be written" in capsys.readouterr().err
+
+
+def test_a_run_that_compares_nothing_is_1_and_says_why(tmp_path, capsys):
+    path = tmp_path / "found.json"
+    quick = [option if option != "shapes" else "sparse-gradients" for option in QUICK]
+    assert main([*quick, "--json", str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert "Nothing was compared, so nothing is known. refused: Lion does not support sparse gradients" in shown
+    assert "Distances from the references" not in shown
+    assert "nothing compared" in shown
+    assert json.loads(path.read_text())["passed"] is False
+    # One scenario that compares something is enough.
+    assert main([option if option != "shapes" else "sparse-gradients,shapes" for option in QUICK]) == 0
+    assert "Nothing was compared" not in capsys.readouterr().out
+
+
+def test_it_says_how_far_the_numbers_are_apart(tmp_path, capsys):
+    path = tmp_path / "found.json"
+    adam = ["parity", "--optimizer", "adam", "--backend", "eager", "--scenario", "shapes", "--jobs", "1"]
+    assert main([*adam, "--dtype", "fp32,bf16", "--json", str(path)]) == 0
+    shown = capsys.readouterr().out
+    found = json.loads(path.read_text())
+    assert found["histogram_edges"] == [0.0, 1.0, 2.0, 4.0, 16.0, 256.0, 65536.0, "inf"]
+    fp32, bf16 = (Histogram(tuple(cell["histogram"])) for cell in found["cells"])
+    assert bf16.counts[1] > 0
+    assert f"ulps, eager fp32: {fp32}\n" in shown
+    assert f"ulps, eager bf16: {bf16}\n" in shown
+    assert f"Distances from the references in ulps: {fp32 + bf16}.\n" in shown
+    assert "≤ 1: " in shown
+
+
+def test_a_row_against_float64_is_said_to_hold_the_arithmetic_alone(capsys):
+    assert main(QUICK) == 0
+    assert f"{SAME_RULE}\n" in capsys.readouterr().out
+    assert main([*WRONG, "--scenario", "shapes", "--jobs", "1"]) == 0
+    assert SAME_RULE not in capsys.readouterr().out
+
+
+def test_a_status_without_a_colour_is_dim(monkeypatch):
+    from torchopt_notes.cli import tables
+    from torchopt_notes.testing.survey import Cell, Job, Result
+    from torchopt_notes.testing.trials import OurCase
+
+    monkeypatch.setattr(Cell, "status", "something new")
+    table = tables.overview([Result(Job(OurCase("lion"), "eager", "fp32"), "float64", ())])
+    assert list(table.columns[-1].cells) == ["[dim]something new[/]"]
 
 
 def test_a_backend_that_cannot_run_says_why(monkeypatch, capsys):
@@ -115,7 +205,7 @@ def test_a_backend_that_cannot_run_says_why(monkeypatch, capsys):
 def test_without_rich_it_says_what_to_install(monkeypatch, capsys):
     find = parity.importlib.util.find_spec
     monkeypatch.setattr(parity.importlib.util, "find_spec", lambda name: None if name == "rich" else find(name))
-    assert main(QUICK) == 1
+    assert main(QUICK) == 2
     assert "pip install 'torchopt-notes[cli]'" in capsys.readouterr().err
 
 
@@ -139,7 +229,7 @@ def test_without_a_command_it_lists_them():
 def test_the_whole_survey_passes(tmp_path):
     path = tmp_path / "found.json"
     command = [sys.executable, "-m", "torchopt_notes", "parity", "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent.parent)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-5000:]
     found = json.loads(path.read_text())
     assert found["failures"] == found["stale"] == []

@@ -61,7 +61,7 @@ def test_equal_bits(case, dtype):
     report = assert_parity(
         case.optimizer, case.reference, kwargs=case.kwargs, candidate_kwargs=EAGER, dtype=dtype, shapes=case.shapes
     )
-    assert report.max_ulp == 0
+    assert report.max_units == 0
     assert report.steps == 10
 
 

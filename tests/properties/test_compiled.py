@@ -3,10 +3,12 @@
 from functools import partial
 
 import pytest
+import torch
 from hypothesis import Phase
 from hypothesis import strategies as st
 
 from tests.backends import MISSING
+from torchopt_notes import AdamW
 from torchopt_notes.engine.backends import interpreted
 
 from .fast import POOL, check, runs, variants
@@ -39,3 +41,20 @@ def test_an_optimizer_with_a_wrong_epsilon_is_found():
 
     with pytest.raises(AssertionError):
         run(50, runs(st.just(variant)), partial(check, "compiled", wrong=wrong), phases=(Phase.generate,))
+
+
+class Forgetting(AdamW):
+    """Every number is none after a step."""
+
+    def _step(self, closure):
+        super()._step(closure)
+        with torch.no_grad():
+            for param, state in self.state.items():
+                param.fill_(torch.nan)
+                state["exp_avg"].fill_(torch.nan)
+
+
+def test_an_optimizer_that_leaves_no_numbers_is_found():
+    variant = next(variant for variant in POOL if variant.case.name == "adamw")
+    with pytest.raises(AssertionError):
+        run(50, runs(st.just(variant)), partial(check, "eager", wrong=Forgetting), phases=(Phase.generate,))

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from tests.testing.wrong import WrongAdam
-from torchopt_notes import SGD, Adam, list_optimizers
-from torchopt_notes.testing import CASES, Histogram, Outcome, error_growth, pages
+from torchopt_notes import SGD, Adam, AdamW, list_optimizers
+from torchopt_notes.testing import CASES, FLOAT64, Histogram, Outcome, error_growth, pages
 from torchopt_notes.testing.comparison import EDGES, histogram_of
 from torchopt_notes.testing.explained import EXPLAINED, Explained, explanation
-from torchopt_notes.testing.growth import drifting_gradients
 from torchopt_notes.testing.plan import DEFAULT_DTYPES, plan
 from torchopt_notes.testing.reports import as_json, failures, page, share
 from torchopt_notes.testing.scenarios import SCENARIOS
@@ -34,7 +33,7 @@ def test_a_histogram_counts_and_adds():
     assert one.largest == math.inf
     both = one + histogram_of(torch.tensor([0.0]), torch.tensor([0.0]))
     assert both.counts[0] == 2
-    assert str(both) == "equal: 50 %, ≤ 2: 25 %, ≤ inf: 25 %"
+    assert str(both) == "equal: 50.00 %, ≤ 2: 25.00 %, farther: 25.00 %"
     assert str(Histogram()) == "nothing"
     assert len(both.counts) == len(EDGES)
 
@@ -44,18 +43,43 @@ def test_a_histogram_counts_what_the_rounded_reference_equals():
     assert histogram_of(exact.bfloat16(), exact).counts[0] == 1
 
 
-@pytest.mark.parametrize("optimizer", [Adam, SGD])
-def test_growth_notices_a_bias_of_a_millionth_of_the_learning_rate(optimizer):
-    reference = getattr(torch.optim, optimizer.__name__)
-    right = error_growth(optimizer, reference, kwargs={"lr": 1e-2}, gradients=drifting_gradients)
+@pytest.mark.parametrize("optimizer", [Adam, AdamW, SGD])
+def test_growth_notices_a_learning_rate_that_is_a_little_off_in_either_direction(optimizer):
+    reference, kwargs = getattr(torch.optim, optimizer.__name__), {"lr": 1e-2}
+    right = error_growth(optimizer, reference, kwargs=kwargs, candidate_kwargs={"backend": "eager"})
     assert right.problem == ""
     assert right.ratio == 1
-    wrong = {"lr": 1e-2 * (1 - 1e-6)}
-    biased = error_growth(
-        optimizer, reference, kwargs={"lr": 1e-2}, candidate_kwargs=wrong, gradients=drifting_gradients
-    )
-    assert biased.problem
-    assert "after 1,000 steps" in biased.problem
+    for change in (1 + 3e-5, 1 - 3e-5):
+        biased = error_growth(optimizer, reference, kwargs=kwargs, candidate_kwargs={"lr": 1e-2 * change})
+        assert "after 1,000 steps" in biased.problem
+
+
+class NotANumber(SGD):
+    """Loses its weights in the third step."""
+
+    def _step(self, closure):
+        super()._step(closure)
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 3:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(torch.nan)
+
+
+def test_growth_that_is_no_number_is_a_problem_with_any_reference():
+    for reference in (torch.optim.SGD, FLOAT64):
+        assert "nan" in error_growth(NotANumber, reference, oracle=SGD, steps=5).problem
+    found = error_growth(SGD, FLOAT64, candidate_kwargs={"lr": 0.5}, steps=5)
+    assert found.problem == ""
+    assert max(found.errors) < 1e-6  # the oracle's learning rate is the candidate's
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [({"steps": 0}, "steps must be"), ({"steps": 1.5}, "steps must"), ({"shape": (3, 0)}, "shape")],
+)
+def test_growth_of_nothing_is_refused(request_, message):
+    with pytest.raises(ValueError, match=message):
+        error_growth(SGD, torch.optim.SGD, **request_)
 
 
 def test_what_is_explained_does_not_fail():

@@ -26,6 +26,11 @@ number against a reference: torch.optim's class, bit by bit on the eager backend
 derived units. Without options: every optimizer, backend and dtype that can run here.
 """
 
+EPILOG = """\
+Exit codes: 0, all the same or explained; 1, a difference, an explanation that is stale, or nothing that could be
+compared; 2, bad arguments, a module that cannot be imported, or no rich; 130, interrupted.
+"""
+
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to a parser of commands."""
@@ -33,7 +38,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "parity",
         help="hold every optimizer, or somebody else's, against its reference",
         description=DESCRIPTION,
-        epilog="Exit codes: 0, all the same or explained; 1, a difference; 2, bad arguments.",
+        epilog=EPILOG,
     )
     parser.add_argument("--optimizer", metavar="PATTERN", help="names of classes or cases, such as 'adam*'")
     parser.add_argument("--backend", type=_names, metavar="NAMES", help="eager, compiled, triton; with commas between")
@@ -54,11 +59,14 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Runs the command.
 
     Returns:
-        0 if all is the same or explained, 1 if not or if rich is missing, 130 after Ctrl-C.
+        0 if all is the same or explained, 1 if not or if nothing was compared, 2 if rich is missing, 130 after Ctrl-C.
+
+    Exits with 2 where the arguments are wrong, which includes a module for ``--against`` that cannot be imported. 1 is
+    never said of what did not run.
     """
     if importlib.util.find_spec("rich") is None:
         print("The command needs rich, not installed here: pip install 'torchopt-notes[cli]'", file=sys.stderr)
-        return 1
+        return 2
     _check(options, parser)
     try:
         jobs = _jobs(options)
@@ -83,13 +91,23 @@ def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None
     for name in ("optimizer", "backend"):
         if third_party and getattr(options, name) is not None:
             parser.error(f"--{name} is for this package's optimizers; --against brings its own")
+    if third_party and options.every_case:
+        parser.error("--every-case is for this package's optimizers; --against has one case, its --arguments")
     try:
         torch.empty(1, device=options.device)
     except (RuntimeError, AssertionError) as error:
         parser.error(f"--device {options.device}: {str(error).splitlines()[0]}")
-    for path in (options.json, options.markdown):
-        if path is not None and not path.absolute().parent.is_dir():
-            parser.error(f"{path}: there is no folder {path.absolute().parent}")
+    for name in ("json", "markdown"):
+        path = getattr(options, name)
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if path.is_dir():
+            parser.error(f"--{name} {path}: that is a folder; name a file in it")
+        if not folder.is_dir():
+            parser.error(f"--{name} {path}: there is no folder {folder}")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            parser.error(f"--{name} {path}: cannot be written")
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:
@@ -115,7 +133,7 @@ def _survey(options: argparse.Namespace, jobs: Sequence[Job]) -> int:
     from rich.console import Console
 
     from ..testing.plan import missing_backends
-    from ..testing.reports import as_json, page
+    from ..testing.reports import as_json, page, passed
     from ..testing.survey import run_all, stale
     from . import tables
 
@@ -136,7 +154,7 @@ def _survey(options: argparse.Namespace, jobs: Sequence[Job]) -> int:
     tables.say(console, results, outdated, seconds, workers)
     _write(options.json, lambda: json.dumps(as_json(results, outdated, seconds, workers), indent=1) + "\n")
     _write(options.markdown, lambda: page(results, outdated))
-    return 1 if outdated or any(result.failures for result in results) else 0
+    return 0 if passed(results, outdated) else 1
 
 
 def _whole(options: argparse.Namespace) -> bool:

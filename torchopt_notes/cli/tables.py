@@ -13,10 +13,21 @@ from rich.table import Table
 
 from ..testing.comparison import Outcome
 from ..testing.explained import Explained
-from ..testing.reports import COLUMNS, counts, figures, sentence, stale_sentence
+from ..testing.reports import (
+    COLUMNS,
+    SAME_RULE,
+    compared,
+    counts,
+    distances,
+    figures,
+    sentence,
+    silence,
+    stale_sentence,
+)
 from ..testing.survey import Result, cells
 
 COLOURS = {"same": "green", "explained": "yellow", "failed": "bold red"}
+"""Of verdicts; any other says nothing, and is dim."""
 
 
 @contextmanager
@@ -55,7 +66,7 @@ def overview(results: Sequence[Result]) -> Table:
         if last and cell.optimizer != last:
             table.add_section()
         row = figures(cell)
-        colour = COLOURS[cell.status]
+        colour = COLOURS.get(cell.status, "dim")
         name = cell.optimizer if cell.optimizer != last else ""
         against = cell.against.removeprefix("torch.optim.")
         table.add_row(name, cell.backend, cell.dtype, against, *row[:-1], f"[{colour}]{row[-1]}[/]")
@@ -64,7 +75,7 @@ def overview(results: Sequence[Result]) -> Table:
 
 
 def say(console: Console, results: Sequence[Result], stale: Sequence[Explained], seconds: float, workers: int) -> None:
-    """Explained differences, failures in words, and the sum."""
+    """Explained differences, failures in words, how far the numbers are apart, and the sum."""
     reasons: dict[str, list[str]] = {}
     for result in results:
         for outcome in result.outcomes:
@@ -79,9 +90,19 @@ def say(console: Console, results: Sequence[Result], stale: Sequence[Explained],
             console.print(f"[bold red]failed[/] {escape(sentence(result, outcome))}", highlight=False, soft_wrap=True)
     for entry in stale:
         console.print(f"[bold red]stale[/] {escape(stale_sentence(entry))}", highlight=False, soft_wrap=True)
+    found = cells(results)
+    if len({cell.optimizer for cell in found}) == 1 < len(found):
+        for cell in found:
+            console.print(f"ulps, {cell.backend} {cell.dtype}: {cell.histogram}", highlight=False, soft_wrap=True)
+    if sum(distances(found).counts):
+        console.print(f"Distances from the references in ulps: {distances(found)}.", highlight=False, soft_wrap=True)
+    if any("float64" in cell.against for cell in found):
+        console.print(SAME_RULE, highlight=False, soft_wrap=True)
+    if not compared(results):
+        console.print(f"[bold red]{escape(silence(results))}[/]", highlight=False, soft_wrap=True)
     tally = ", ".join(f"{count:,} {verdict}" for verdict, count in counts(results).most_common())
     console.print(
-        f"{len(cells(results))} cells, {len(results)} cases in them, scenarios: {tally}; {seconds:.0f} s in "
+        f"{len(found)} cells, {len(results)} cases in them, scenarios: {tally}; {seconds:.0f} s in "
         f"{workers} {'process' if workers == 1 else 'processes'}.",
         highlight=False,
     )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .comparison import Histogram, Outcome, compare
     from .contest import FLOAT64
     from .differences import Difference, ParityError
-    from .growth import Growth, error_growth
+    from .growth import Growth, drifting_gradients, error_growth
     from .parity import ParityReport, assert_parity
     from .scenarios import SCENARIOS, Scenario, find_scenarios, random_gradients
     from .tolerances import TOLERANCES, Tolerance
@@ -34,6 +34,7 @@ __all__ = [
     "Tolerance",
     "assert_parity",
     "compare",
+    "drifting_gradients",
     "error_growth",
     "find_scenarios",
     "random_gradients",
@@ -48,7 +49,7 @@ __getattr__, __dir__ = lazy(
         "comparison": ["Histogram", "Outcome", "compare"],
         "contest": ["FLOAT64"],
         "differences": ["Difference", "ParityError"],
-        "growth": ["Growth", "error_growth"],
+        "growth": ["Growth", "drifting_gradients", "error_growth"],
         "parity": ["ParityReport", "assert_parity"],
         "scenarios": ["SCENARIOS", "Scenario", "find_scenarios", "random_gradients"],
         "tolerances": ["TOLERANCES", "Tolerance"],

@@ -13,6 +13,7 @@ from .contest import DifferentStatesError, Pair, Reference, RefusedError, Settin
 from .differences import Difference, ParityError, check
 from .oracle import Factory
 from .parity import excused, meaningless
+from .request import checked
 from .scenarios import Scenario, find_scenarios
 from .ulp import ulp_distance
 
@@ -20,6 +21,11 @@ EDGES = (0.0, 1.0, 2.0, 4.0, 16.0, 256.0, 65536.0, torch.inf)
 """The upper ends of a histogram's bins, in ulps."""
 
 Verdict = Literal["same", "failed", "explained", "refused", "skipped"]
+
+
+def share(part: float) -> str:
+    """A percentage that says 100 of nothing less than all, and 0 of nothing more than none."""
+    return "100 %" if part == 1 else "< 0.01 %" if 0 < part < 1e-4 else f"{min(100 * part, 99.99):.2f} %"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Histogram:
     def __str__(self) -> str:
         total = sum(self.counts)
         parts = [
-            f"{'equal' if edge == 0 else f'≤ {edge:g}'}: {100 * count / total:.3g} %"
+            f"{'equal' if edge == 0 else f'≤ {edge:g}' if edge < torch.inf else 'farther'}: {share(count / total)}"
             for edge, count in zip(EDGES, self.counts, strict=True)
             if count
         ]
@@ -96,6 +102,9 @@ def compare(
     Args:
         oracle: what the float64 result is worked out with. Default: the reference; without one, the candidate.
 
+    Raises:
+        TypeError, ValueError, Exception: as :func:`.assert_parity` for a request that compares nothing.
+
     Example:
         >>> import torch, torchopt_notes
         >>> from torchopt_notes.testing import compare
@@ -103,10 +112,14 @@ def compare(
         >>> outcome.verdict, str(outcome.histogram)
         ('same', 'equal: 100 %')
     """
-    setting = Setting(
-        *(candidate, reference, kwargs or {}, candidate_kwargs or {}),
-        *(dtype, torch.device(device), seed),
-        bounded=ulp > 0,
+    setting = checked(
+        *(candidate, reference),
+        kwargs=kwargs,
+        candidate_kwargs=candidate_kwargs,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        ulp=ulp,
         states=states,
         oracle=oracle,
     )

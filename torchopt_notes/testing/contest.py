@@ -54,6 +54,11 @@ class Setting:
     states: bool = True
     oracle: Factory | None = None
 
+    @property
+    def home(self) -> str | None:
+        """The backend that the candidate was asked to run on."""
+        return {**self.kwargs, **self.candidate_kwargs}.get("backend")
+
     def limit(self, units: float, step: int) -> float:
         """The units that a step may be from float64.
 
@@ -141,9 +146,9 @@ class Contestant:
         return dict(self.optimizer.state.get(self.params[index], {}))
 
     def group(self, index: int) -> dict[str, Any]:
-        """The group of a parameter."""
-        groups = self.optimizer.param_groups
-        return groups[index] if self.scenario.grouped else groups[0]
+        """The group of a parameter, which need not be one that was asked for: a factory may make its own."""
+        param = self.params[index]
+        return next(group for group in self.optimizer.param_groups if any(own is param for own in group["params"]))
 
 
 def contest(scenario: Scenario, setting: Setting) -> Iterator[tuple[int, list[Pair]]]:
@@ -197,7 +202,7 @@ def _alone(scenario: Scenario, setting: Setting, our: Contestant) -> Iterator[tu
 
 
 def _like(exact: Tensor, actual: Tensor) -> Tensor:
-    return torch.view_as_complex(exact) if actual.is_complex() else exact
+    return (torch.view_as_complex(exact) if actual.is_complex() else exact).to(actual.dtype)
 
 
 def _happen(event: Event | None, our: Contestant, their: Contestant | None) -> None:
@@ -272,7 +277,29 @@ def _pairs(step: int, our: Contestant, their: Contestant, bounds: Mapping[str, B
                 f"step {step}, state[{i}]: the candidate keeps {sorted(our_state)}, the reference {sorted(their_state)}"
             )
         for name, value in their_state.items():
-            if isinstance(value, Tensor):
-                tensor = f"state[{i}][{name!r}]"
-                pairs.append(Pair(tensor, dense(our_state[name]), dense(value), bounds.get(tensor)))
+            tensor, mine = f"state[{i}][{name!r}]", our_state[name]
+            if isinstance(value, Tensor) and isinstance(mine, Tensor):
+                pairs.append(Pair(tensor, dense(mine), dense(value), bounds.get(tensor)))
+            elif (numbers := _as_numbers(mine, value)) is not None:
+                pairs.append(Pair(tensor, *numbers, None))
+            elif isinstance(value, Tensor) or isinstance(mine, Tensor):
+                raise DifferentStatesError(
+                    f"step {step}, {tensor}: the candidate keeps {_kind(mine)}, the reference {_kind(value)}"
+                )
     return pairs
+
+
+def _as_numbers(mine: Any, its: Any) -> tuple[Tensor, Tensor] | None:
+    """Two states of which one at least is a Python number, such as a step count; None if one of them is no number."""
+    if not all(isinstance(one, (int, float, complex)) or _is_scalar(one) for one in (mine, its)):
+        return None
+    wide = torch.complex128 if any(isinstance(one, complex) for one in (mine, its)) else torch.float64
+    return torch.as_tensor(mine).to(wide), torch.as_tensor(its).to(wide)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 0
+
+
+def _kind(value: Any) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"

@@ -24,8 +24,9 @@ class Difference:
         tensor: ``params[i]`` or ``state[i]['name']``.
         element: the index of the element that differs most.
         actual, expected: the candidate's value and the reference's.
-        ulp: their distance in ulps, or in the oracle's units when those bound the comparison.
+        ulp: their distance, in ulps of the candidate's dtype.
         absolute: their distance.
+        units: the candidate's distance from float64 in the oracle's units, if those bound the comparison.
     """
 
     step: int
@@ -35,11 +36,13 @@ class Difference:
     expected: complex | float
     ulp: float
     absolute: float
+    units: float | None = None
 
     def __str__(self) -> str:
+        units = "" if self.units is None else f", {self.units:g} units from float64"
         return (
             f"step {self.step}, {self.tensor}{list(self.element)}: got {self.actual!r}, expected {self.expected!r} "
-            f"({self.ulp:g} ulp, {self.absolute:g} absolute)"
+            f"({self.ulp:g} ulp, {self.absolute:g} absolute{units})"
         )
 
 
@@ -61,39 +64,47 @@ def check(step: int, pair: Pair, units: float) -> float:
         ParityError: if the pair is farther apart than it may be.
     """
     actual, expected = pair.actual, pair.expected
-    if pair.bounds is not None:
-        return _check_bounds(step, pair, pair.bounds, units)
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         raise ParityError(
             f"step {step}, {pair.name}: got {actual.dtype} of shape {tuple(actual.shape)}, "
             f"expected {expected.dtype} of shape {tuple(expected.shape)}"
         )
+    if pair.bounds is not None:
+        return _check_bounds(step, pair, pair.bounds, units)
     if actual.numel():
         distance = ulp_distance(actual, expected.to(actual.device))
         if distance.max() > 0:
-            _fail(step, pair, distance, "equal bits are asked for")
+            _fail(step, pair, distance, None, "equal bits are asked for")
     return 0.0
 
 
 def _check_bounds(step: int, pair: Pair, bounds: Bounds, units: float) -> float:
-    # Where the reference itself is farther away, the candidate may be as far, but no farther.
+    # Where the reference itself is farther away, the candidate may be as far, but no farther. Of a reference that is
+    # infinitely far nothing follows.
     actual, expected = pair.actual, pair.expected
     allowed = units * TOLERANCES[actual.dtype].oracle_factor
-    limit = bounds.distance(expected).clamp_min(allowed)
+    theirs = bounds.distance(expected)
+    limit = torch.where(theirs.isfinite(), theirs, 0.0).clamp_min(allowed)
     distance = bounds.distance(actual)
     right = bounds.contain(actual, limit) | same(real(actual), real(expected))
     if not right.all():
         exact = torch.view_as_complex(bounds.exact) if actual.is_complex() else bounds.exact
         # Where one of the two is NaN there is no distance; it is as wrong as can be.
         beyond = torch.where(right, 0.0, distance.nan_to_num(nan=torch.inf))
-        _fail(step, Pair(pair.name, actual, exact, None), beyond, f"at most {units:g} units from float64 are allowed")
+        worst = Pair(pair.name, actual, exact, None)
+        _fail(step, worst, beyond, distance, f"at most {units:g} units from float64 are allowed")
     return float(distance.max())
 
 
-def _fail(step: int, pair: Pair, distance: Tensor, demand: str) -> NoReturn:
+def _fail(step: int, pair: Pair, beyond: Tensor, units: Tensor | None, demand: str) -> NoReturn:
+    ulps = ulp_distance(pair.actual, pair.expected.to(pair.actual.device))
     if pair.actual.is_complex():
-        distance = distance.amax(dim=-1)
-    element = tuple(int(i) for i in torch.unravel_index(distance.argmax(), pair.actual.shape))
+        beyond, ulps = beyond.amax(dim=-1), ulps.amax(dim=-1)
+        units = None if units is None else units.amax(dim=-1)
+    element = tuple(int(i) for i in torch.unravel_index(beyond.argmax(), pair.actual.shape))
     got, wanted = pair.actual[element].item(), pair.expected[element].item()
-    difference = Difference(step, pair.name, element, got, wanted, float(distance[element]), abs(got - wanted))
+    difference = Difference(
+        *(step, pair.name, element, got, wanted, float(ulps[element]), abs(got - wanted)),
+        None if units is None else float(units[element]),
+    )
     raise ParityError(f"{difference}; {demand}", difference)

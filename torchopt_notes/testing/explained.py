@@ -68,9 +68,9 @@ EXPLAINED: tuple[Explained, ...] = (
         "growth",
         ("fp16",),
         "Sizes of steps are kept in the parameters' dtype, as torch's. All weights walk along the same sizes, lr times "
-        "powers of 1.2 and ½ as fp16 rounds them, so their errors are not independent and may well lean. Over hundreds "
-        "of steps ours are several times smaller than torch's, which rounds 1.2 too; after a thousand, by how these "
-        "sizes happen to be rounded, a seventh larger.",
+        "powers of 1.2 and ½ as fp16 rounds them, so their errors are not independent: a bias is no surprise. Over "
+        "hundreds of steps ours are several times smaller than torch's, which rounds 1.2 too; after a thousand, by how "
+        "these sizes happen to be rounded, a seventh larger.",
         ("eager",),
     ),
 )

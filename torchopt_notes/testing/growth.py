@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..engine.layout import real
-from .contest import Reference
+from .contest import Float64, Reference
 from .oracle import WIDE, Factory
+from .request import checked
 from .scenarios import Gradients, random_gradients
 
 MARKS = (1, 3, 10, 30, 100, 300, 1000)
@@ -23,7 +24,7 @@ RATIO_LIMIT = 2.0
 of it; the norms of n = 257 independent errors differ by 1/√n from each other, four times which is a quarter: 1.77.
 """
 
-LEAN_LIMIT = 4.0
+BIAS_LIMIT = 4.0
 """Standard deviations by which an error may lie farther along the path: more is no chance, in 16,000 comparisons."""
 
 
@@ -42,30 +43,32 @@ class Growth:
         steps: where they were measured.
         errors: the candidate's.
         reference_errors: the reference's; empty without one.
-        lean: by how much more of the path than the reference the candidate runs ahead or behind, in standard deviations
-            of errors without a direction (see :func:`_lean`). A learning rate that is wrong, if only by 1e-6 of it,
-            leans. 0 without a reference.
+        bias: by how much more of the path than the reference the candidate runs ahead or behind, in standard deviations
+            of errors without a direction (see :func:`_bias`). 0 without a reference.
     """
 
     steps: tuple[int, ...]
     errors: tuple[float, ...]
     reference_errors: tuple[float, ...]
-    lean: float = 0.0
+    bias: float = 0.0
 
     @property
     def problem(self) -> str:
         """What is wrong with it, next to the reference's, or an empty string.
 
-        A lean is wrong where the error is larger than the reference's, by more than its third digit: bf16 loses steps
-        that are too small for it, and that leans, for both.
+        A bias is wrong where the error is larger than the reference's, by more than its third digit: bf16 loses steps
+        that are too small for it, which is a bias, of both. Without a reference only an error that is no number is
+        wrong: how far roundings may carry a run depends on the rule.
         """
         last = f"after {self.steps[-1]:,} steps"
+        if not math.isfinite(self.errors[-1]):
+            return f"{last} the distance from float64 is {self.errors[-1]}"
         if self.reference_errors and not self.ratio <= RATIO_LIMIT:
             return f"{last} the error is {self.ratio:.3g} times the reference's, {RATIO_LIMIT:g} are right"
-        if self.lean > LEAN_LIMIT and self.ratio > 1.001:
+        if self.bias > BIAS_LIMIT and self.ratio > 1.001:
             return (
-                f"{last} the error lies farther along the path than the reference's, by {self.lean:.3g} standard "
-                f"deviations, {LEAN_LIMIT:g} are right: a factor of the step is biased"
+                f"{last} the error lies farther along the path than the reference's, by {self.bias:.3g} standard "
+                f"deviations, {BIAS_LIMIT:g} are right: a factor of the step is biased"
             )
         return ""
 
@@ -102,12 +105,15 @@ def error_growth(
     steps: int = 1000,
     shape: Sequence[int] = (257,),
     seed: int = 0,
-    gradients: Gradients = random_gradients,
+    gradients: Gradients = drifting_gradients,
 ) -> Growth:
     """Runs candidate, reference and the oracle in float64 side by side, each from its own numbers.
 
     Arguments as for :func:`.compare`. Gradients do not depend on the parameters, so that distances come from roundings
-    and not from runs that part.
+    and not from runs that part. By default they lead somewhere, which makes a bias add up.
+
+    Raises:
+        TypeError, ValueError, Exception: as :func:`.compare`, and for less than one step or an empty shape.
 
     Example:
         >>> import torch, torchopt_notes
@@ -116,13 +122,28 @@ def error_growth(
         >>> growth.steps, growth.ratio
         ((1, 3, 10, 30), 1.0)
     """
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+    if 0 in shape:
+        raise ValueError(f"shape must hold a number at least, got {tuple(shape)}")
+    setting = checked(
+        *(candidate, reference),
+        kwargs=kwargs,
+        candidate_kwargs=candidate_kwargs,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        ulp=1,
+    )
+    own = {**setting.kwargs, **setting.candidate_kwargs}
     generator = torch.Generator(device).manual_seed(seed)
     start = torch.randn(tuple(shape), dtype=dtype, device=device, generator=generator)
-    exact = oracle or (reference if callable(reference) else candidate)
-    runs = [_Run(candidate, {**(kwargs or {}), **(candidate_kwargs or {})}, start)]
-    if callable(reference):
-        runs.append(_Run(reference, kwargs or {}, start))
-    truth = _Run(exact, kwargs or {}, start.to(WIDE[dtype]))
+    runs = [_Run(candidate, own, start)]
+    if isinstance(reference, Float64):
+        truth = _Run(oracle or candidate, setting.kwargs if oracle else own, start.to(WIDE[dtype]))
+    else:
+        runs.append(_Run(reference, setting.kwargs, start))
+        truth = _Run(oracle or reference, setting.kwargs, start.to(WIDE[dtype]))
     measured: list[tuple[int, list[float]]] = []
     for step in range(1, steps + 1):
         gradient = gradients(step, 0, start, generator)
@@ -130,14 +151,14 @@ def error_growth(
             run.step(gradient)
         if step in MARKS or step == steps:
             measured.append((step, [run.distance(truth) for run in runs]))
-    lean = 0.0
+    bias = 0.0
     if len(runs) > 1:
-        lean = _lean(runs[0].wide - truth.wide, runs[1].wide - truth.wide, truth.wide - start)
+        bias = _bias(runs[0].wide - truth.wide, runs[1].wide - truth.wide, truth.wide - start)
     columns = list(zip(*(errors for _, errors in measured), strict=True))
-    return Growth(tuple(step for step, _ in measured), columns[0], columns[1] if len(columns) > 1 else (), lean)
+    return Growth(tuple(step for step, _ in measured), columns[0], columns[1] if len(columns) > 1 else (), bias)
 
 
-def _lean(error: Tensor, reference_error: Tensor, path: Tensor) -> float:
+def _bias(error: Tensor, reference_error: Tensor, path: Tensor) -> float:
     r"""How much more of the path :math:`d` the error :math:`e` is than the reference's :math:`r`.
 
     An error has the slope :math:`s_e = \langle e, d \rangle / \|d\|^2`: what a factor of the step is off by. The rest

@@ -70,7 +70,9 @@ class Bounds:
         wide = actual.double()
         own_rounding = spacing(wide, actual.dtype) / 2 if actual.dtype in (torch.float16, torch.bfloat16) else 0.0
         distance = ((wide - self.exact).abs() - own_rounding).clamp_min(0) / self.unit
-        return torch.where(same(wide, self.exact), 0.0, distance)
+        # Where the exact result overflows the dtype, infinity is its rounding.
+        overflown = ~wide.isfinite() & same(actual, self.exact.to(actual.dtype))
+        return torch.where(same(wide, self.exact) | overflown, 0.0, distance)
 
 
 def step_bounds(factory: Factory, kwargs: Mapping[str, Any], inputs: Inputs) -> dict[str, Bounds]:
@@ -111,12 +113,16 @@ def _step(
     for param, one in zip(params, inputs, strict=True):
         param.grad = wide("grad", one.grad)
     alike = all(one.options is inputs[0].options for one in inputs)
-    optimizer = factory([{"params": params}] if alike else [{"params": [param]} for param in params], **kwargs)
+    optimizer = factory(params, **kwargs)
     _begin_as_stored(optimizer, dict(zip(params, inputs, strict=True)))
-    for group, one in zip(optimizer.param_groups, inputs[:1] if alike else inputs, strict=True):
-        group.update({k: v for k, v in one.options.items() if k != "params"})
-        if change is not None and change[0] == "lr":
-            group["lr"] = float(one.options["lr"]) * change[1]
+    members = [params] if alike else [[param] for param in params]
+    # Whatever groups the factory made: the options are those that each parameter's step had.
+    optimizer.param_groups[:] = [
+        {**one.options, "params": own} for own, one in zip(members, inputs[:1] if alike else inputs, strict=True)
+    ]
+    if change is not None and change[0] == "lr":
+        for group in optimizer.param_groups:
+            group["lr"] = float(group["lr"]) * change[1]
     for param, one in zip(params, inputs, strict=True):
         if one.state:
             optimizer.state[param] = {
@@ -165,4 +171,5 @@ def same(actual: Tensor, expected: Tensor) -> Tensor:
 
 
 def _is_state(name: str, value: Any) -> bool:
-    return name not in COUNTS and isinstance(value, Tensor)
+    number = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+    return number and name not in COUNTS

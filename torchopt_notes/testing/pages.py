@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .explained import EXPLAINED
-from .growth import LEAN_LIMIT, RATIO_LIMIT
+from .growth import BIAS_LIMIT, RATIO_LIMIT
 from .plan import DEFAULT_DTYPES, GROWTH_STEPS, INTERPRETED
 from .scenarios import SCENARIOS, Scenario
 from .tolerances import KINDS, TOLERANCES, Roundings
@@ -71,7 +71,7 @@ def page() -> str:
             f"The first set of flags of each optimizer also has its error measured over {GROWTH_STEPS:,} steps (not in "
             "fp64, where the oracle is no more exact, and not under the interpreter). It fails if the error is then "
             f"more than {RATIO_LIMIT:g} times the reference's, or larger and farther along the path by more than "
-            f"{LEAN_LIMIT:g} standard deviations.",
+            f"{BIAS_LIMIT:g} standard deviations.",
             "",
             "## Differences that are meant",
             "",

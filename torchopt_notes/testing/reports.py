@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .comparison import Outcome
+from .comparison import EDGES, Histogram, Outcome, share
 from .explained import Explained
 from .scenarios import SCENARIOS
 from .survey import Cell, Result, cells
+from .trials import OurCase
 
 
 class Figures(NamedTuple):
@@ -38,8 +39,18 @@ COLUMNS = (
         "many times the reference's the error is then",
     ),
     ("worst", "the scenario with the largest distance, and its case where there are several"),
-    ("verdict", "same; explained, where a difference is meant; failed"),
+    ("verdict", "same; explained, where a difference is meant; failed; nothing compared"),
 )
+
+COMPARED = frozenset({"same", "explained", "failed"})
+"""The verdicts of outcomes in which numbers were held against each other."""
+
+SAME_RULE = (
+    "Rows against float64 hold the arithmetic against the same rule in float64 and cannot see a wrong rule; the rules "
+    "that torch.optim does not have are held against the papers' formulas in tests/optim: test_papers.py, "
+    "test_momentum.py and test_variants.py."
+)
+"""What a reader must know of a row that is green without an independent reference."""
 
 
 def figures(cell: Cell) -> Figures:
@@ -49,16 +60,11 @@ def figures(cell: Cell) -> Figures:
     return Figures(
         share(histogram.counts[0] / total) if total else "–",
         f"{histogram.largest:.3g}" if total else "–",
-        _number(cell.error) + _times(cell.error_ratio),
+        _number(cell.error) + _times(cell.error_ratio) if compared(cell.results) else "–",
         (f"{growth.exponent:.2f}" + _times(growth.ratio)) if growth else "–",
         cell.worst or "–",
         cell.status,
     )
-
-
-def share(part: float) -> str:
-    """A percentage that says 100 of nothing less than all."""
-    return "100 %" if part == 1 else f"{min(100 * part, 99.99):.2f} %"
 
 
 def _number(value: float) -> str:
@@ -94,16 +100,42 @@ def counts(results: Sequence[Result]) -> Counter[str]:
     return Counter(outcome.verdict for result in results for outcome in result.outcomes)
 
 
+def silence(results: Sequence[Result]) -> str:
+    """Of a run that compared nothing: that, and why."""
+    reasons = dict.fromkeys(f"{o.verdict}: {o.reason}" for result in results for o in result.outcomes)
+    return f"Nothing was compared, so nothing is known. {_shortened(list(reasons), 3, '; ')}"
+
+
+def compared(results: Sequence[Result]) -> bool:
+    """Whether anything was held against anything, so that the absence of failures says something."""
+    return not COMPARED.isdisjoint(counts(results))
+
+
+def passed(results: Sequence[Result], stale: Sequence[Explained]) -> bool:
+    """Whether something was compared, nothing failed and no explanation is stale."""
+    return compared(results) and not stale and not any(result.failures for result in results)
+
+
+def distances(found: Sequence[Cell]) -> Histogram:
+    """Of all cells together."""
+    return sum((cell.histogram for cell in found), Histogram())
+
+
 def as_json(results: Sequence[Result], stale: Sequence[Explained], seconds: float, workers: int) -> dict[str, Any]:
-    """Everything that was found, as plain values; what is not finite is None."""
+    """Everything that was found, as plain values: infinities are "inf" and "-inf", and what was not measured is None.
+
+    A histogram's numbers belong to ``histogram_edges``, the upper ends of its bins in ulps. ``error`` is None where
+    bits were compared, and ``reference_error`` also where the reference is float64 itself.
+    """
     made: dict[str, Any] = {
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "seconds": round(seconds, 1),
         "workers": workers,
         "counts": dict(counts(results)),
-        "passed": not stale and not failures(results),
+        "passed": passed(results, stale),
         "failures": failures(results),
         "stale": [stale_sentence(entry) for entry in stale],
+        "histogram_edges": [_value(edge) for edge in EDGES],
         "cells": [_cell(cell) for cell in cells(results)],
     }
     return made
@@ -118,24 +150,36 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "against": cell.against,
         "verdict": cell.status,
         "histogram": list(cell.histogram.counts),
-        "max_ulp": _finite(cell.histogram.largest),
-        "error": _finite(cell.error),
-        "error_ratio": _finite(cell.error_ratio),
-        "growth": growth and {**_plain(asdict(growth)), "exponent": growth.exponent, "ratio": _finite(growth.ratio)},
+        "max_ulp": _value(cell.histogram.largest),
+        "error": _value(cell.error) if compared(cell.results) else None,
+        "error_ratio": _value(cell.error_ratio) if compared(cell.results) else None,
+        "growth": growth
+        and {**_plain(asdict(growth)), "exponent": _value(growth.exponent), "ratio": _value(growth.ratio)},
         "worst": cell.worst,
         "cases": [
             {
                 "case": result.job.subject.name,
                 "seconds": round(result.seconds, 2),
-                "outcomes": [_outcome(outcome) for outcome in result.outcomes],
+                "error": _value(result.error) if compared([result]) else None,
+                "reference_error": _value(result.reference_error) if compared([result]) else None,
+                "outcomes": [_outcome(result, outcome) for outcome in result.outcomes],
             }
             for result in cell.results
         ],
     }
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    found: dict[str, Any] = {"scenario": outcome.scenario, "verdict": outcome.verdict}
+def _outcome(result: Result, outcome: Outcome) -> dict[str, Any]:
+    numbers = sum(outcome.histogram.counts) > 0
+    bounded = numbers and not _exact(result)
+    found: dict[str, Any] = {
+        "scenario": outcome.scenario,
+        "verdict": outcome.verdict,
+        "histogram": list(outcome.histogram.counts),
+        "max_ulp": _value(outcome.histogram.largest) if numbers else None,
+        "error": _value(outcome.error) if bounded else None,
+        "reference_error": _value(outcome.reference_error) if bounded and result.against != "float64" else None,
+    }
     if outcome.reason:
         found["reason"] = outcome.reason
     if outcome.explanation:
@@ -145,17 +189,28 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return found
 
 
+def _exact(result: Result) -> bool:
+    """Whether the result's numbers were compared bit by bit, which measures no distance from float64."""
+    job = result.job
+    return isinstance(job.subject, OurCase) and job.subject.trial(job.backend, job.dtype, job.device).exact
+
+
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _finite(value) for name, value in values.items()}
+    return {name: _value(value) for name, value in values.items()}
 
 
-def _finite(value: Any) -> Any:
-    """JSON has neither infinities, NaN nor complex numbers."""
+def _value(value: Any) -> Any:
+    """JSON has neither infinities, NaN nor complex numbers.
+
+    An infinite distance is a finding, and must not look like a NaN, which says that there is none.
+    """
     if isinstance(value, complex):
         return str(value)
-    if isinstance(value, tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, (tuple, list)):
+        return [_value(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def page(results: Sequence[Result], stale: Sequence[Explained]) -> str:
@@ -176,6 +231,8 @@ def page(results: Sequence[Result], stale: Sequence[Explained]) -> str:
         + ".",
         "",
         *(f"- **{title}**: {about}." for title, about in COLUMNS),
+        "",
+        SAME_RULE,
         "",
         *_table(header, rows),
         "",
@@ -209,8 +266,10 @@ def _reasons(results: Sequence[Result], verdict: str) -> list[str]:
     ]
 
 
-def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:11])} and {len(names) - 11} more"
+def _shortened(names: Sequence[str], most: int = 12, between: str = ", ") -> str:
+    if len(names) <= most:
+        return between.join(names)
+    return f"{between.join(names[: most - 1])} and {len(names) - most + 1} more"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from .tolerances import TOLERANCES
+
 Gradients: TypeAlias = Callable[[int, int, Tensor, torch.Generator], Tensor | None]
 """``(step, index, param, generator) -> gradient``; None leaves the parameter without one."""
 
@@ -131,12 +133,17 @@ def _scaled(factor: Callable[[torch.dtype], float]) -> Gradients:
 
 
 def _huge(dtype: torch.dtype) -> float:
-    """The product of two squares, which Adafactor forms, comes near to the largest number without passing it."""
-    return 1e2 if dtype is torch.float16 else 1e8
+    """Two limits come near without being passed: that of squares where they are stored, and, where a rule is computed,
+    that of the product of two squares, which Adafactor forms. The margins are for numbers around 1, and for sums."""
+    stored, computed = torch.finfo(dtype).max, torch.finfo(TOLERANCES[dtype].compute).max
+    return float(min(stored**0.5 / 2.5, computed**0.25 / 43))
 
 
 def _tiny(dtype: torch.dtype) -> float:
-    return 1e-4 if dtype is torch.float16 else 1e-16
+    """Squares come near the smallest normal number that is stored, and within 10⁶ of that which a rule computes with:
+    a weighted mean of them is normal still."""
+    stored, computed = torch.finfo(dtype).smallest_normal, torch.finfo(TOLERANCES[dtype].compute).smallest_normal
+    return float(max(stored**0.5, 1e3 * computed**0.5))
 
 
 def _denormal(dtype: torch.dtype) -> float:
@@ -194,12 +201,14 @@ def find_scenarios(patterns: Sequence[str] | str = "*") -> tuple[Scenario, ...]:
     """The scenarios whose names match one of the patterns (``*``, ``?``, ``[...]``).
 
     Raises:
-        ValueError: for a pattern that matches none; the message lists all names.
+        ValueError: for a pattern that matches none, or no pattern; the message lists all names.
 
     >>> [scenario.name for scenario in find_scenarios(["*-gradients", "switch"])][-2:]
     ['mixed-gradients', 'switch']
     """
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not wanted:
+        raise ValueError(f"name at least one scenario; there are {', '.join(one.name for one in SCENARIOS)}")
     for pattern in wanted:
         if not any(fnmatchcase(scenario.name, pattern) for scenario in SCENARIOS):
             raise ValueError(

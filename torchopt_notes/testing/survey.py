@@ -19,7 +19,7 @@ from .matrix import BACKENDS
 from .scenarios import SCENARIOS, find_scenarios
 from .trials import DTYPES, SURVEYED, OurCase, Subject, Trial
 
-Status = Literal["same", "explained", "failed"]
+Status = Literal["same", "explained", "failed", "nothing compared"]
 
 UNDERFLOW = frozenset(scenario.name for scenario in SCENARIOS if scenario.underflows)
 """Where float64's distance says nothing."""
@@ -55,8 +55,8 @@ class Result:
 
     Attributes:
         against: the reference's name.
-        outcomes: of the scenarios, in their order, and where it was measured of one more named "growth"; a difference
-            that is meant has the verdict "explained".
+        outcomes: of the scenarios, in their order, and where it was measured of one more named "growth", unless there
+            is no reference to hold it against; a difference that is meant has the verdict "explained".
         error, reference_error: the largest distances from float64, in units; NaN where none was measured.
         growth: of the error over many steps, if asked for.
         seconds: what it took.
@@ -129,10 +129,10 @@ class Cell:
 
     @property
     def status(self) -> Status:
-        """Failed if anything did, else explained if anything is."""
-        if any(result.failures for result in self.results):
-            return "failed"
-        return "explained" if any(outcome.verdict == "explained" for _, outcome in self.outcomes) else "same"
+        """Failed if anything did, else explained if anything is, else the same if anything is."""
+        verdicts = {outcome.verdict for _, outcome in self.outcomes}
+        found: tuple[Status, ...] = ("failed", "explained", "same")
+        return next((status for status in found if status in verdicts), "nothing compared")
 
 
 def _size(outcome: Outcome) -> tuple[float, float]:
@@ -165,7 +165,8 @@ def run(job: Job) -> Result:
             steps=job.growth_steps,
             gradients=drifting_gradients,
         )
-        outcomes = [*outcomes, Outcome("growth", "failed" if growth.problem else "same", growth.problem)]
+        if growth.problem or growth.reference_errors:
+            outcomes = [*outcomes, Outcome("growth", "failed" if growth.problem else "same", growth.problem)]
     return Result(
         job,
         trial.against,

@@ -133,8 +133,9 @@ class ThirdParty:
             raise ValueError(f"{self.path!r} must name a module and a class, as in my_package.optimizers:MyAdam")
         try:
             found = getattr(importlib.import_module(module), name, None)
-        except ImportError as error:
-            raise ValueError(f"{self.path!r} cannot be imported: {error}") from error
+        except (Exception, SystemExit) as error:
+            # A module may raise anything while it is imported; a script without a guard even ends the process.
+            raise ValueError(f"{self.path!r} cannot be imported: {error} ({type(error).__name__})") from error
         if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)):
             raise ValueError(f"{self.path!r} is no torch.optim.Optimizer, but {found!r}")
         return found
