@@ -117,8 +117,10 @@ def _step(
     _begin_as_stored(optimizer, dict(zip(params, inputs, strict=True)))
     members = [params] if alike else [[param] for param in params]
     # Whatever groups the factory made: the options are those that each parameter's step had.
+    made = optimizer.param_groups[0]
     optimizer.param_groups[:] = [
-        {**one.options, "params": own} for own, one in zip(members, inputs[:1] if alike else inputs, strict=True)
+        {**made, **one.options, "params": own}
+        for own, one in zip(members, inputs[:1] if alike else inputs, strict=True)
     ]
     if change is not None and change[0] == "lr":
         for group in optimizer.param_groups:
