@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.backends import BACKENDS
+from tests.choice import each_case
 from torchopt_notes import SGD, Adam, AdamW, Momentum
-from torchopt_notes.testing import CASES, assert_parity, random_gradients
+from torchopt_notes.testing import assert_parity, random_gradients
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 SHAPES = [(5, 3), (100,), (), (2, 3, 4, 5)]
@@ -38,20 +39,7 @@ def assert_close(actual, expected):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-# Every rule is compiled once for each of them, so the quick tests keep to the two that are used most.
-QUICK = [torch.float32, torch.bfloat16]
-FULL = [torch.float16, torch.float64, torch.complex64]
-
-
-@pytest.mark.parametrize(
-    ("case", "dtype"),
-    [
-        pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=[] if dtype in QUICK else pytest.mark.full)
-        for case in CASES
-        for dtype in (*QUICK, *FULL)
-        if case.takes(dtype)
-    ],
-)
+@each_case(torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.complex64)
 def test_parity_with_the_reference(case, dtype, backend):
     """Within its units in every step, while the learning rate changes at each."""
     steps = 3 if backend == "triton" else 10

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.choice import each_case
 from torchopt_notes import SGD, Adam, AdamW
 from torchopt_notes.testing import CASES, ParityError, assert_parity
 
@@ -31,24 +32,7 @@ def launches(monkeypatch):
     return recorded
 
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
-FIRST = {case.optimizer: case for case in reversed(CASES)}.values()
-
-
-def quick(case, dtype):
-    """Loads and stores differ by dtype, rules do not: one case of each optimizer says what rounding does to it."""
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and case in FIRST)
-
-
-@pytest.mark.parametrize(
-    ("case", "dtype"),
-    [
-        pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=[] if quick(case, dtype) else pytest.mark.full)
-        for case in CASES
-        for dtype in DTYPES
-        if case.takes(dtype)
-    ],
-)
+@each_case(torch.float32, torch.bfloat16, torch.float16, torch.float64)
 def test_awkward_sizes(case, dtype):
     assert_parity(
         case.optimizer,
