@@ -33,7 +33,7 @@ NOTHING = [
 @pytest.mark.parametrize("function", [assert_parity, compare])
 @pytest.mark.parametrize(("request_", "error", "message"), NOTHING)
 def test_a_request_that_compares_nothing(function, request_, error, message):
-    request_ = {"candidate": AdamW, "reference": THEIRS, "scenarios": "groups", **request_}
+    request_ = {"candidate": AdamW, "reference": THEIRS, "scenarios": "schedule", **request_}
     with pytest.raises(error, match=message):
         function(request_.pop("candidate"), request_.pop("reference"), **request_)
 

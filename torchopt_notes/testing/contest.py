@@ -157,18 +157,17 @@ def contest(scenario: Scenario, setting: Setting) -> Iterator[tuple[int, list[Pa
     Raises:
         DifferentStatesError: if the contestants do not keep the same state tensors.
         RefusedError: if one of them raises.
+        Exception: what a contestant raises when it is constructed with a plain list of parameters. That is a mistake in
+            its arguments, and none of its arithmetic.
     """
-    ours = _made(
-        lambda: Contestant(scenario, setting.candidate, {**setting.kwargs, **setting.candidate_kwargs}, setting)
-    )
+    ours = _entered(scenario, setting, "candidate", setting.candidate, {**setting.kwargs, **setting.candidate_kwargs})
     if isinstance(setting.reference, Float64):
         alone = _only(ours)
         if scenario.grouped:
             alone.tell_groups_apart(decay=alone.decays)
         yield from _alone(scenario, setting, alone)
         return
-    factory = setting.reference
-    theirs = _made(lambda: Contestant(scenario, factory, setting.kwargs, setting))
+    theirs = _entered(scenario, setting, "reference", setting.reference, setting.kwargs)
     our, their = _both(ours, theirs)
     if scenario.grouped:
         for contestant in (our, their):
@@ -214,6 +213,18 @@ def _happen(event: Event | None, our: Contestant, their: Contestant | None) -> N
         our.restore(backend="eager" if our.kwargs["backend"] == our.home else our.home)
     else:
         our.restore()
+
+
+def _entered(
+    scenario: Scenario, setting: Setting, role: str, factory: Factory, kwargs: Mapping[str, Any]
+) -> tuple[Contestant | None, Exception | None]:
+    try:
+        return Contestant(scenario, factory, kwargs, setting), None
+    except Exception as error:
+        if scenario.grouped:  # some take no groups, which is for the scenario to show
+            return None, error
+        error.add_note(f"while the {role} was constructed with {dict(kwargs)}")
+        raise
 
 
 def _made(make: Callable[[], Any]) -> tuple[Any, Exception | None]:

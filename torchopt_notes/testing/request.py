@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,8 +31,6 @@ def checked(
     Raises:
         TypeError: for what is no optimizer, no dtype or no seed.
         ValueError: for a dtype without a tolerance, a distance that is none, or equal bits with ``FLOAT64``.
-        Exception: whatever candidate or reference raise when they are constructed with one parameter: that is a
-            mistake in their arguments, and none of their arithmetic.
     """
     check_contestants(candidate, reference)
     check_dtype(dtype)
@@ -42,17 +40,13 @@ def checked(
         raise ValueError(f"ulp must be 0 for equal bits or a finite number of units above 0, got {ulp!r}")
     if isinstance(reference, Float64) and ulp == 0:
         raise ValueError("no rounded result equals float64's; say how far it may be, such as ulp=2")
-    setting = Setting(
+    return Setting(
         *(candidate, reference, dict(kwargs or {}), dict(candidate_kwargs or {})),
         *(dtype, torch.device(device), seed),
         bounded=ulp > 0,
         states=states,
         oracle=oracle,
     )
-    _construct("candidate", candidate, {**setting.kwargs, **setting.candidate_kwargs}, setting)
-    if not isinstance(reference, Float64):
-        _construct("reference", reference, setting.kwargs, setting)
-    return setting
 
 
 def check_contestants(candidate: object, reference: object) -> None:
@@ -85,12 +79,3 @@ def check_dtype(dtype: torch.dtype) -> None:
         raise TypeError(f"dtype must be one of {known}, got {dtype!r}")
     if dtype not in TOLERANCES:
         raise ValueError(f"dtype must be one of {known}, got {dtype}")
-
-
-def _construct(role: str, factory: Callable[..., object], kwargs: Mapping[str, Any], setting: Setting) -> None:
-    try:
-        # A matrix, since some take nothing else.
-        factory([torch.nn.Parameter(torch.zeros(2, 2, dtype=setting.dtype, device=setting.device))], **kwargs)
-    except Exception as error:
-        error.add_note(f"while the {role} was constructed with {dict(kwargs)}")
-        raise
