@@ -74,7 +74,8 @@ class Check:
         cases: the inputs of an optimizer that it looks at.
         everywhere: whether it says anything about other backends than the eager one.
         one_variant: whether it needs no other compiled code than that of the given arguments.
-        slow: whether its many steps are too slow for interpreted kernels in a quick test.
+        slow: whether it takes many steps: too slow for interpreted kernels in a quick test, and for more than the
+            representative inputs on the eager backend.
         quick: whether a cell's test on the eager backend is a quick one.
     """
 
@@ -130,7 +131,7 @@ class Cell:
     def quick(self) -> bool:
         """Whether its test is among the quick ones."""
         if self.backend == "eager":
-            return self.check.quick(self)
+            return self.check.quick(self) and (self.representative or not self.check.slow)
         affordable = not self.check.slow if self.backend == "triton" else self.check.one_variant
         return self.representative and affordable
 
