@@ -21,7 +21,7 @@ of torch's goes through that database, and is compared with torch's at every poi
 dicts, the same bits on the eager backend, the same numbers within rounding on the others.
 
 ```
-pytest -m "not full" tests/conformance                        # eager: nearly everything; compiled: one input per optimizer
+pytest -m "not full" tests/conformance                        # eager: nearly all; compiled: one input per optimizer
 pytest tests/conformance                                      # both: everything
 TRITON_INTERPRET=1 pytest tests/conformance/test_backends.py  # interpreted Triton kernels: one input per optimizer
 python -m tests.conformance.page > docs/conformance.md        # this page; a test fails until that is done
