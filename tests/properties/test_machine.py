@@ -107,7 +107,7 @@ def test_any_life_gives_torchs_bits():
 
 @pytest.mark.full
 def test_many_lives_give_torchs_bits():
-    live(Life, 300, steps=25)
+    live(Life, 150, steps=25)
 
 
 def test_a_careless_copy_is_found():

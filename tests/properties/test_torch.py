@@ -34,7 +34,7 @@ def test_any_run_gives_torchs_bits():
 
 @pytest.mark.full
 def test_many_runs_give_torchs_bits():
-    run(2000, torch_problems(), check)
+    run(1000, torch_problems(), check)
 
 
 class Forgetful(SGD):
