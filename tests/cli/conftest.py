@@ -1,12 +1,3 @@
-"""Small tensors throughout: one thread is faster than several, more so next to other processes."""
+"""As in the harness's own tests."""
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+from tests.testing.conftest import _one_thread as _one_thread
