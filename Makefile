@@ -79,12 +79,11 @@ docs: $(INSTALLED) ## write the tables and plots of the documentation anew
 	$(RUN) -m tests.conformance.page > docs/conformance.md
 	$(RUN) -m torchopt_notes.testing.pages > docs/parity-reference.md
 	TRITON_INTERPRET=1 $(RUN) -m torchopt_notes parity --markdown docs/parity-table.md
+	$(RUN) -m benchmarks page
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure this machine
-	$(RUN) -m benchmarks.foundation
-	$(RUN) -m benchmarks.optimizers
-	$(RUN) -m benchmarks.gradients
+bench: $(INSTALLED) ## measure this machine: all cases, all optimizers, whatever other packages are installed
+	$(RUN) -m benchmarks --out benchmarks/results
 
 .PHONY: clean
 clean: ## remove the environment, caches and outputs

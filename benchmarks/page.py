@@ -1,0 +1,74 @@
+"""``docs/benchmarks.md`` and its plots, from the committed results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plots, ratchet, report
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+IMAGES = ROOT / "docs" / "images" / "benchmarks"
+
+INTRODUCTION = """\
+# Benchmarks
+
+Made by `make docs` from the JSON files in `benchmarks/results/`, which hold every raw timing. `make bench` measures a
+machine and writes such a file; `python -m benchmarks compare A.json B.json` says what moved between two of them beyond
+their noise.
+
+- Contestants take turns, a step each in every round, in an order that turns around, so that a machine that slows down
+  slows all of them. A figure is the median; "ours is faster" is the median of the rounds' own ratios.
+- Where tensors would stay in the cache from step to step, several sets of them take turns.
+- Before anybody is timed, the parity harness compares its parameters with torch's (or with the eager reference, where
+  torch has no such optimizer) after each of thirty steps. Whoever has other numbers is called wrong and not timed: that
+  may be a defect, or another paper's formula under the same name.
+- Bytes are the fewest that the update must move: gradients read, parameters and states read and written (read twice,
+  what a norm is taken of). The limit is the best stream that the run measured: a copy on a GPU, several updates in
+  place on a CPU.
+- "Fused AdamW's" is the rate at which `torch.optim.AdamW(fused=True)` moves its bytes in the same rounds.
+"""
+
+CAPTIONS = {
+    "speed": "how many times faster than torch's fastest form: fused, or else foreach, or else the default",
+    "limit": "percent of the measured limit",
+    "elements": "time of AdamW's step against the size of one tensor",
+    "tensors": "time of AdamW's step against the number of tensors of 1,000 elements",
+}
+
+
+def results() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The committed results by machine kind."""
+    for path in sorted(RESULTS.glob("*.json")):
+        if not path.stem.startswith("thresholds"):
+            yield path.stem, ratchet.load(path)
+
+
+def text() -> str:
+    """The page."""
+    parts = [INTRODUCTION]
+    for kind, result in results():
+        machine = result["machine"]
+        named = machine.get("gpu", machine["cpu"])
+        parts.append(
+            f"## {named}\n\n{machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}, Python "
+            f"{machine['python']}; torchopt_notes {machine['torchopt_notes']} at {machine['commit']}; measured "
+            f"{result['measured'][:10]}; [every figure](../benchmarks/results/{kind}.json).\n"
+        )
+        for name, caption in CAPTIONS.items():
+            if (IMAGES / kind / f"{name}.svg").exists():
+                parts.append(f"![{caption}](images/benchmarks/{kind}/{name}.svg)\n")
+        parts.append(report.markdown(result, "###"))
+    return "\n".join(parts)
+
+
+def write() -> None:
+    """Writes the plots, then the page."""
+    for kind, result in results():
+        folder = IMAGES / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        plots.draw(result, folder)
+    PAGE.write_text(text())
