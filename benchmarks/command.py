@@ -114,16 +114,21 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _write(result: dict[str, Any], folder: Path, console: Console) -> None:
-    from benchmarks import plots
-
+    folder.mkdir(parents=True, exist_ok=True)
     name = machine.kind(result["machine"])
-    figures = folder / name
-    figures.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n")
     path.with_suffix(".md").write_text(report.markdown(result))
+    console.print(f"Written: {path}, {path.with_suffix('.md')}")
+    try:
+        from benchmarks import plots
+    except ModuleNotFoundError as error:
+        console.print(f"No plots: {error}. `python -m benchmarks page` draws them where there is one.", style="yellow")
+        return
+    figures = folder / name
+    figures.mkdir(exist_ok=True)
     plots.draw(result, figures)
-    console.print(f"Written: {path}, {path.with_suffix('.md')}, {figures}")
+    console.print(f"Drawn: {figures}")
 
 
 def _rounded(value: Any) -> Any:

@@ -1,12 +1,15 @@
-"""``docs/benchmarks.md`` and its plots, from the committed results."""
+"""``docs/benchmarks.md``, its plots, and the README's figures, from the committed results."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plots, ratchet, report
+from benchmarks.cases import CASES
+from torchopt_notes.optim.registry import optimizers
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -19,6 +22,9 @@ INTRODUCTION = """\
 Made by `make docs` from the JSON files in `benchmarks/results/`, which hold every raw timing. `make bench` measures a
 machine and writes such a file; `python -m benchmarks compare A.json B.json` says what moved between two of them beyond
 their noise.
+
+Other packages are measured where they are installed (`pip install -e '.[peers]'` has those that need no GPU); whoever
+cannot run is named with the reason.
 
 - Contestants take turns, a step each in every round, in an order that turns around, so that a machine that slows down
   slows all of them. A figure is the median; "ours is faster" is the median of the rounds' own ratios.
@@ -38,6 +44,17 @@ CAPTIONS = {
     "elements": "time of AdamW's step against the size of one tensor",
     "tensors": "time of AdamW's step against the number of tensors of 1,000 elements",
 }
+
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- made by benchmarks/page.py -->\n", "<!-- until here -->\n"
+IN_SHORT = (
+    ("adamw", "one-20m", "step"),
+    ("adamw", "gpt2-124m", "step"),
+    ("adamw", "tiny-2000", "step"),
+    ("sgd", "one-20m", "step"),
+    ("adamw", "one-20m", "clip"),
+)
 
 
 def results() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -65,10 +82,45 @@ def text() -> str:
     return "\n".join(parts)
 
 
+def in_short() -> str:
+    """The README's figures: one table for each machine."""
+    parts = []
+    for _, result in results():
+        machine = result["machine"]
+        found = {key[:3]: rows for key, rows in report.studies(result)}
+        lines = []
+        for optimizer, case, operation in IN_SHORT:
+            rows = {row["contestant"]: row for row in found.get((case, optimizer, operation), ()) if row["seconds"]}
+            if "ours" in rows:
+                lines.append([_what(rows["ours"]), _milliseconds(rows, "ours")])
+                for name in ("torch fused", "torch default"):
+                    lines[-1] += [_milliseconds(rows, name), f"{rows[name]['speed']:.2f}×" if name in rows else "–"]
+        table = report.table(("", "ours", "`fused=True`", "speed", "default", "speed"), lines)
+        parts.append(f"{machine.get('gpu', machine['cpu'])}, {machine['threads']} threads:\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def _what(row: dict[str, Any]) -> str:
+    name = optimizers()[row["optimizer"]].__name__
+    about = next(case.about for case in CASES if case.name == row["case"])
+    return f"{name}, {about}" + ("" if row["operation"] == "step" else ", gradients clipped by their norm")
+
+
+def _milliseconds(rows: dict[str, dict[str, Any]], name: str) -> str:
+    return f"{statistics.median(rows[name]['seconds']) * 1e3:.2f} ms" if name in rows else "–"
+
+
+def readme() -> str:
+    """The README with these figures in it."""
+    before, rest = README.read_text().split(BEGIN)
+    return before + BEGIN + in_short() + END + rest.split(END, 1)[1]
+
+
 def write() -> None:
-    """Writes the plots, then the page."""
+    """Writes the plots, then the pages."""
     for kind, result in results():
         folder = IMAGES / kind
         folder.mkdir(parents=True, exist_ok=True)
         plots.draw(result, folder)
     PAGE.write_text(text())
+    README.write_text(readme())

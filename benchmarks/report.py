@@ -196,13 +196,21 @@ def markdown(result: dict[str, Any], heading: str = "##") -> str:
     """The same as a part of a page."""
     parts = []
     for block in blocks(result):
-        rule = ["---", *["---:"] * (len(block.columns) - 1)]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in (block.columns, rule, *block.lines))
-        parts += [f"{heading} {block.title}", table, *[note.replace("|", "\\|") for note in block.notes]]
+        parts += [
+            f"{heading} {block.title}",
+            table(block.columns, block.lines),
+            *[note.replace("|", "\\|") for note in block.notes],
+        ]
     if left_out := reasons(result["skipped"]):
         parts.append(f"{heading} Left out")
         parts.append("\n".join(f"- {', '.join(names)}: {reason}" for reason, names in left_out))
     return "\n\n".join(parts) + "\n"
+
+
+def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Markdown, the first column to the left."""
+    rule = ["---", *["---:"] * (len(columns) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *lines))
 
 
 def reasons(skipped: Iterable[dict[str, Any]]) -> list[tuple[str, list[str]]]:
