@@ -6,7 +6,7 @@ import os
 import sys
 
 # Before torch is loaded: its profiler prints a line for each start and stop.
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 from benchmarks.command import main
 

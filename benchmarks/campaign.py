@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -108,13 +109,21 @@ class Campaign:
         result["curves"] = {curve: [asdict(row) for row in rows] for curve, rows in curves.items()}
         if self.device == "cpu":
             progress("host time and start-up", len(studies), len(studies))
-            result["host"] = host.host_time(50 if small else 1_000, 5 if small else 5 * self.rounds)
+            interpreter = importlib.util.find_spec("triton") is not None
+            result["host"] = (
+                host.host_time(50 if small else 1_000, 5 if small else 5 * self.rounds) if interpreter else None
+            )
             result["import"] = startup.import_time(1 if small else 5)
         if not small:
             result["first step"] = startup.first_step() if self.device == "cpu" else {}
             result["linearity"] = linearity(self.device, self.dtype, self.rounds)
         steps = 3 if small else TRAINING_STEPS
-        contestants = [one for one in find_contestants(self.peers) if self.device in one.devices]
+        wrong = {name for (name, optimizer), verdict in verdicts.items() if optimizer == "adamw" and not verdict.right}
+        contestants = [
+            one
+            for one in find_contestants(self.peers)
+            if self.device in one.devices and "adamw" in one.entries and one.name not in wrong
+        ]
         result["training"] = list(
             end_to_end.train(contestants, steps, self.device, lambda done: progress("training a GPT", done, steps))
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        run: Callable[[], int] = options.prepare(options)
     except ValueError as error:
         parser.error(str(error))
+    return run()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=DESCRIPTION)
-    parser.set_defaults(run=_measure)
+    parser.set_defaults(prepare=_measure)
     commands = parser.add_subparsers(title="commands", metavar="")
     moved = commands.add_parser("compare", help="what moved between two results, beyond the noise")
     moved.add_argument("old", type=Path, metavar="A.json")
     moved.add_argument("new", type=Path, metavar="B.json")
-    moved.set_defaults(run=_compare)
+    moved.set_defaults(prepare=_compare)
     choices = commands.add_parser("thresholds", help="the figures behind the engine's choices on a CPU")
     choices.add_argument("--rounds", type=int, default=21, help="timed steps (default: %(default)s)")
     choices.add_argument("--out", type=Path, metavar="FILE", help="write JSON there")
-    choices.set_defaults(run=_thresholds)
+    choices.set_defaults(prepare=_thresholds)
     pages = commands.add_parser("page", help="write docs/benchmarks.md and its plots from the committed results")
-    pages.set_defaults(run=_page)
+    pages.set_defaults(prepare=_page)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cases", type=_names, default=("*",), metavar="NAMES", help="with commas, and wildcards")
     parser.add_argument("--optimizers", type=_names, metavar="NAMES", help="in all cases; default: see above")
@@ -80,14 +82,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("must name something")
+    return names
 
 
-def _measure(options: argparse.Namespace) -> int:
+def _measure(options: argparse.Namespace) -> Callable[[], int]:
     console = Console() if os.isatty(1) else Console(width=WIDTH)
     if options.list:
-        _list(console)
-        return 0
+        return functools.partial(_list, console)
     campaign = Campaign(
         device=options.device,
         dtype=DTYPES[options.dtype],
@@ -99,6 +103,16 @@ def _measure(options: argparse.Namespace) -> int:
         budget=options.budget,
         quick=options.quick,
     )
+    campaign.check()
+    if options.out is not None:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"--out {options.out}: {error.strerror}") from error
+    return functools.partial(_run, campaign, options.out, console)
+
+
+def _run(campaign: Campaign, out: Path | None, console: Console) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("")
@@ -108,13 +122,12 @@ def _measure(options: argparse.Namespace) -> int:
 
         result = campaign.run(progress)
     report.show(result, console)
-    if options.out is not None:
-        _write(result, options.out, console)
+    if out is not None:
+        _write(result, out, console)
     return int(any(row["wrong"] for row in result["rows"] if row["contestant"] == OURS.name))
 
 
 def _write(result: dict[str, Any], folder: Path, console: Console) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     name = machine.kind(result["machine"])
     path = folder / f"{name}.json"
     path.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n")
@@ -139,31 +152,41 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> Callable[[], int]:
     old, new = ratchet.load(options.old), ratchet.load(options.new)
-    for line in ratchet.text(old, new):
-        print(line)
-    return 0
+
+    def run() -> int:
+        for line in ratchet.text(old, new):
+            print(line)
+        return 0
+
+    return run
 
 
-def _thresholds(options: argparse.Namespace) -> int:
+def _thresholds(options: argparse.Namespace) -> Callable[[], int]:
     from benchmarks import thresholds
 
-    found = {"machine": machine.describe("cpu"), **thresholds.measure(options.rounds)}
-    thresholds.show(found)
-    if options.out is not None:
-        options.out.write_text(json.dumps(_rounded(found), indent=1) + "\n")
-    return 0
+    def run() -> int:
+        found = {"machine": machine.describe("cpu"), **thresholds.measure(options.rounds)}
+        thresholds.show(found)
+        if options.out is not None:
+            options.out.write_text(json.dumps(_rounded(found), indent=1) + "\n")
+        return 0
+
+    return run
 
 
-def _page(options: argparse.Namespace) -> int:
+def _page(options: argparse.Namespace) -> Callable[[], int]:
     from benchmarks import page
 
-    page.write()
-    return 0
+    def run() -> int:
+        page.write()
+        return 0
+
+    return run
 
 
-def _list(console: Console) -> None:
+def _list(console: Console) -> int:
     console.print("[bold]cases[/]")
     for case in CASES:
         console.print(f"  {case.name:14} {case.about}", highlight=False)
@@ -171,3 +194,4 @@ def _list(console: Console) -> None:
     console.print("[bold]contestants[/]")
     for one in CONTESTANTS:
         console.print(f"  {one.name:24} {one.version or 'not installed'}", highlight=False)
+    return 0

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.contestants import OURS, Contestant, UnavailableError
+from benchmarks.study import reason
 from torchopt_notes.demo.gpt import GPT
 from torchopt_notes.demo.text import batches, load
 from torchopt_notes.demo.train import Settings, initial_model, parameter_groups
@@ -87,8 +88,13 @@ def train(
             optimizer = make(
                 parameter_groups(model, settings), **({"max_grad_norm": settings.max_grad_norm} if fused else {})
             )
-        except (UnavailableError, TypeError) as error:
+        except UnavailableError as error:
             yield {"contestant": contestant.name, "skipped": str(error)}
+            continue
+        except Exception as error:  # other people's code: whatever it raises is why it is left out
+            if fused:
+                raise
+            yield {"contestant": contestant.name, "skipped": reason(error)}
             continue
         runs.append(Run(contestant, model, optimizer))
     if any(run.contestant.compiled for run in runs):
@@ -99,11 +105,11 @@ def train(
         for run in list(runs if turn % 2 == 0 else reversed(runs)):
             try:
                 run.train(tokens, targets, settings.max_grad_norm)
-            except Exception as error:  # other people's code: whatever it raises is why it is left out
+            except Exception as error:  # as above
                 if run.contestant.distribution == OURS.distribution:
                     raise
                 runs.remove(run)
-                yield {"contestant": run.contestant.name, "skipped": f"raises {type(error).__name__}: {error}"}
+                yield {"contestant": run.contestant.name, "skipped": reason(error)}
         progress(turn + 1)
     for run in runs:
         total = sum(run.seconds[1:])

@@ -20,6 +20,10 @@ FAST = {"cpu": "compiled", "cuda": "triton"}
 OTHERS = 8
 """By how much more another package's roundings may add up than this one's: it computes the same in another order."""
 
+DECAY = 1e-2
+"""What part of a parameter a step's weight decay takes in the examination of other packages. At the decays that are
+timed, one that is left out would be lost in the roundings that they are allowed."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -45,13 +49,15 @@ def examine(
     Raises:
         UnavailableError: if the contestant cannot run here.
     """
+    own = contestant.distribution == OURS.distribution
+    if not own and "weight_decay" in hyper:
+        hyper = {**hyper, "weight_decay": DECAY / hyper["lr"]}
     make = contestant.maker(optimizer, hyper, device)
     if contestant.yardstick:
         return Verdict(True)  # torch's own, in torch's own words
     ours = optimizers()[optimizer]
     eager = functools.partial(ours, **hyper, backend="eager")
     reference: Any = eager if ours.counterpart is None else functools.partial(ours.counterpart, **hyper)
-    own = contestant.distribution == OURS.distribution
     units = float(max(case.units for case in CASES if case.optimizer is ours))
     if not own:
         units = OTHERS * units + _bias_correction(hyper)

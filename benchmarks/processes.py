@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).parent.parent
 
 
 def in_process(source: str, **environment: str) -> Any:
@@ -21,7 +24,11 @@ def in_process(source: str, **environment: str) -> Any:
     """
     program = f"import json, sys\n{source}\nprint(json.dumps(result))"
     done = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         raise RuntimeError(f"a measuring process failed:\n{done.stderr}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-KEY = ("case", "optimizer", "operation", "device", "dtype", "contestant")
+KEY = ("case", "optimizer", "operation", "device", "dtype", "contestant", "elements")
 RESAMPLES = 4_000
 LEVEL = 0.999
 """Of the interval that must not reach 1. A result has hundreds of rows; one in a thousand moves by chance."""
@@ -42,7 +42,7 @@ class Move:
         return self.change > 1
 
     def __str__(self) -> str:
-        case, optimizer, operation, _, dtype, contestant = self.key
+        case, optimizer, operation, _, dtype, contestant, _ = self.key
         what = f"{optimizer}, {case}, {operation}, {dtype}"
         direction = "faster" if self.better else "slower"
         size = self.change if self.better else 1 / self.change
@@ -57,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or no JSON
         raise ValueError(f"{path} is no result of a benchmark: {error}") from error
     if not isinstance(found, dict) or "rows" not in found:
         raise ValueError(f"{path} is no result of `python -m benchmarks --out DIR`: it has no rows")

@@ -141,7 +141,7 @@ class Study:
         except Exception as error:  # other people's code: whatever it raises is why it cannot be measured
             if contestant is OURS:
                 raise
-            return self._skipped(contestant, _reason(error))
+            return self._skipped(contestant, reason(error))
         return verdicts[key]
 
     def _alone(self) -> Row:
@@ -157,7 +157,9 @@ class Study:
             theirs = self._make(other, sets)
             found = take_turns({OURS.name: own.steps, other.name: theirs.steps}, self.rounds, self.device, self.budget)
         except Exception as error:  # as above: memory that is not there, among others
-            return self._skipped(other, _reason(error))
+            for step in own.steps:
+                step()  # if it is ours that fails, it does so here again
+            return self._skipped(other, reason(error))
         return self._filled(other, theirs, found[other.name], found[OURS.name], ratio(found, OURS.name, other.name))
 
     def _make(self, contestant: Contestant, sets: int) -> _Made:
@@ -238,5 +240,6 @@ def _restore(params: Sequence[torch.nn.Parameter], grads: Sequence[torch.Tensor 
             param.grad = grad
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What somebody's code raised, in one line."""
     return f"raises {type(error).__name__}: {error}".splitlines()[0]

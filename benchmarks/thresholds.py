@@ -30,10 +30,10 @@ def measure(rounds: int) -> dict[str, Any]:
     return {"compiling": compiling(rounds), "staging": staging(rounds)}
 
 
-def compiling(rounds: int) -> list[dict[str, float]]:
+def compiling(rounds: int) -> list[dict[str, float | None]]:
     """What a step saves by size, and after how many steps a first compilation is paid for."""
-    first = first_step()["ours"]
-    found = []
+    first = first_step(["ours"])["ours"]
+    found: list[dict[str, float | None]] = []
     for tensors, elements in LISTS:
         sizes = [elements // tensors] * tensors
         samples = take_turns({name: [_step(sizes, name)] for name in ("eager", "compiled")}, rounds, "cpu")
@@ -45,7 +45,7 @@ def compiling(rounds: int) -> list[dict[str, float]]:
                 "eager": eager,
                 "compiled": compiled,
                 "compilation": first,
-                "steps to pay": first / (eager - compiled) if eager > compiled else float("inf"),
+                "steps to pay": first / (eager - compiled) if eager > compiled else None,
             }
         )
     return found
@@ -76,10 +76,11 @@ def show(found: dict[str, Any]) -> None:
     """Prints both."""
     print("When compiling pays (AdamW):")
     for row in found["compiling"]:
+        steps = "never" if row["steps to pay"] is None else f"after {row['steps to pay']:,.0f} steps"
         print(
             f"  {row['tensors']:>5,} × {row['elements'] // row['tensors']:>10,}: eager {row['eager'] * 1e3:6.2f} ms, "
-            f"compiled {row['compiled'] * 1e3:5.2f} ms; a first compilation of {row['compilation']:.1f} s is paid for "
-            f"after {row['steps to pay']:,.0f} steps"
+            f"compiled {row['compiled'] * 1e3:5.2f} ms; "
+            f"a first compilation of {row['compilation']:.1f} s is paid for {steps}"
         )
     print("Small tensors on the compiled backend (AdamW), per tensor:")
     for row in found["staging"]:

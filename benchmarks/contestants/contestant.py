@@ -47,7 +47,7 @@ class Contestant:
 
     Attributes:
         name: for reports.
-        distribution: what pip calls it, whose version is reported; None for this package.
+        distribution: what pip calls it, whose version is reported.
         module: where its classes are.
         entries: its optimizers, by their names here.
         devices: on which it runs at all.

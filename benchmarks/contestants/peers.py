@@ -16,7 +16,7 @@ PEERS = (
             "sgd": Entry("SGD", fixed={"torch_init": True}),
             "radam": Entry("RAdam"),
             "lion": Entry("Lion"),
-            "adan": Entry("Adan"),
+            "adan": Entry("Adan", fixed={"adam_wd": True}),
             "stableadamw": Entry("StableAdamW"),
         },
     ),

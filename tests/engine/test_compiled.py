@@ -9,7 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from tests.backends import MISSING
-from torchopt_notes import SGD, AdamW
+from torchopt_notes import LAMB, SGD, Adafactor, AdamW
 from torchopt_notes.engine.backends import COMPILE_FROM
 from torchopt_notes.engine.compiler import compiled_update
 
@@ -89,6 +89,98 @@ def test_small_tensors_share_their_calls(monkeypatch):
     run([1000] * 600, steps=1)
     assert sum(calls) >= 600_000
     assert len(calls) == 3
+
+
+def through_torch_compile(monkeypatch, steps):
+    """How often ``steps``, a function, goes through torch.compile rather than straight to the code."""
+    from torchopt_notes.engine import compiler
+
+    calls = []
+    genuine = compiler.flat
+    monkeypatch.setattr(compiler, "flat", lambda tensor: (calls.append("vector"), genuine(tensor))[1])
+    genuine_matrix = compiler._outside_of_autograd
+    monkeypatch.setattr(
+        compiler, "_outside_of_autograd", lambda tensor: (calls.append("matrix"), genuine_matrix(tensor))[1]
+    )
+    steps()
+    return len(calls)
+
+
+@pytest.mark.parametrize("cls", [AdamW, Adafactor])
+def test_a_later_step_goes_straight_to_the_code(cls, monkeypatch):
+    param = torch.nn.Parameter(torch.randn(150, 140))
+    optimizer = cls([param], lr=0.1, backend="compiled")
+
+    def step():
+        param.grad = torch.randn_like(param)
+        optimizer.step()
+
+    step()
+    assert through_torch_compile(monkeypatch, step) == 0
+
+
+def test_the_first_step_of_a_rule_does_not(compilations, monkeypatch):
+    """A control for the test above."""
+    assert through_torch_compile(monkeypatch, lambda: run([20_000], steps=1)) > 0
+
+
+def test_code_that_sums_is_not_used_with_more_threads_than_it_has_room_for(compilations):
+    """torch.compile guards on their number; the short way past its guards must too."""
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2, 2, 1, 2):
+            torch.set_num_threads(number)
+            run([20_000], steps=2, optimizer_class=LAMB)
+    finally:
+        torch.set_num_threads(threads)
+    assert compilations() == 2
+
+
+def test_code_that_was_made_for_some_sizes_is_not_used_for_others():
+    """Adafactor's sums by blocks of rows are specialised to the number of blocks being none, one or more."""
+    torch.manual_seed(0)
+    for shape in [(150, 140), (20, 30), (33, 5), (64, 7), (150, 140), (5000, 3), (2, 3, 40), (20, 30)]:
+        ours, reference = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+        fast = Adafactor([ours], lr=0.1, backend="compiled")
+        eager = Adafactor([reference], lr=0.1, backend="eager")
+        for _ in range(3):
+            ours.grad = torch.randn(shape)
+            reference.grad = ours.grad.clone()
+            fast.step()
+            eager.step()
+        assert torch.allclose(ours, reference, rtol=1e-5, atol=1e-6), shape
+        assert not torch.equal(ours, torch.ones(shape))
+
+
+def test_a_gradient_whose_memory_is_shorter_is_refused():
+    param = torch.nn.Parameter(torch.zeros(20_000))
+    optimizer = AdamW([param], backend="compiled")
+    param.grad = torch.ones(20_000)
+    optimizer.step()
+    before = param.detach().clone()
+    param.grad.data = torch.ones(10_000)
+    with pytest.raises(RuntimeError, match="a gradient of 10,000 elements for 20,000 weights"):
+        optimizer.step()
+    assert torch.equal(param, before)
+
+
+def test_factors_that_do_not_lie_in_one_run_of_memory():
+    """The code looks at addresses alone, so it must be given a copy."""
+    found = []
+    for spread in (False, True):
+        torch.manual_seed(0)
+        param = torch.nn.Parameter(torch.ones(150, 140))
+        optimizer = Adafactor([param], lr=0.1, backend="compiled")
+        for _ in range(3):
+            param.grad = torch.randn(150, 140)
+            optimizer.step()
+            state = optimizer.state[param]
+            if spread:
+                wide = torch.full((1, 280), 7.0)
+                wide[:, ::2] = state["col_var"]
+                state["col_var"] = wide[:, ::2]
+        found.append((param.detach().clone(), optimizer.state[param]["col_var"].clone()))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 def test_auto_compiles_from_the_break_even_on():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import chain
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -17,6 +16,8 @@ from .backends import COMPILE_FROM, Backend
 from .layout import span, state_shape
 from .norms import WITHOUT_FP64
 from .rule import Variant
+from .state_places import StatePlaces
+from .tensor_facts import Facts
 from .transform import Signal
 
 if TYPE_CHECKING:
@@ -91,16 +92,21 @@ class Kind(NamedTuple):
 
 @dataclass
 class Bucket:
-    """Parameters that share backend, device, dtypes and code."""
+    """Parameters that share backend, device, dtypes and code.
+
+    Attributes:
+        relaid: whether any tensor may have another dtype, device, shape or layout than at the last step, be it the same
+            or one that has taken its place. Where tensors are is not part of it.
+    """
 
     kind: Kind
     owner: str
     members: list[Member] = field(default_factory=list)
     params: list[Tensor] = field(default_factory=list)
     runner: Runner | None = None
-    grads_moved: bool = True
-    _grads: list[weakref.ref[Tensor]] = field(default_factory=list)
-    _addresses: list[int] | None = None
+    relaid: bool = True
+    _facts: list[Facts] = field(default_factory=list)
+    _state_facts: list[Facts] = field(default_factory=list)
 
     @cached_property
     def numels(self) -> list[int]:
@@ -145,21 +151,30 @@ class Bucket:
     def gather(self) -> list[Tensor] | None:
         """This step's gradients, or None when they no longer are what the bucket was built for."""
         grads: list[Any] = [param.grad for param in self.params]
-        if any(map(is_, grads, repeat(None))):
+        self.relaid = not self._facts or not all(map(Facts.hold, self._facts, (self.params, grads)))
+        if not self.relaid:
+            return grads
+        if any(grad is None for grad in grads) or not self._still_of_its_kind(grads):
             return None
-        if list(map(Tensor.numel, self.params)) != self.numels:
-            return None
-        # Only weak references are kept: a gradient set to None between steps must be freed.
-        self.grads_moved = not (self._grads and all(map(is_, grads, [ref() for ref in self._grads])))
-        # The eager backend takes tensors without an address too, such as wrappers of other tensors.
-        addresses = list(map(Tensor.data_ptr, self.params)) if self.kind.backend != "eager" else None
-        unmoved = addresses is not None and addresses == self._addresses and not self.grads_moved
-        if not (unmoved or self._still_of_its_kind(grads)):
-            return None
-        if self.grads_moved:
-            self._grads = list(map(weakref.ref, grads))
-        self._addresses = addresses
+        # The eager backend looks at each tensor anyway, and takes some that torch tells little about.
+        if self.kind.backend != "eager":
+            self._facts = [Facts(self.params), Facts(grads)]
         return grads
+
+    def settle_states(self, columns: list[list[Tensor]]) -> None:
+        """Looks at the states, unless all are like those of the last step.
+
+        Raises:
+            RuntimeError: for a state that has another size than it must have, or is on another device.
+        """
+        if len(self._state_facts) == len(columns) and all(map(Facts.hold, self._state_facts, columns)):
+            return
+        self.relaid = True
+        for name, column, numels in zip(self.kind.state_names, columns, self.state_numels, strict=True):
+            if self.kind.backend != "eager" or list(map(Tensor.numel, column)) != numels:
+                self.check_state(name, column)
+        if self.kind.backend != "eager":
+            self._state_facts = list(map(Facts, columns))
 
     def _still_of_its_kind(self, grads: list[Tensor]) -> bool:
         """``model.double()`` and ``model.cuda()`` change parameters and gradients in place."""
@@ -201,25 +216,28 @@ class Plan:
                 bucket.members.append(Member(param, index, name))
                 bucket.params.append(param)
         self.buckets = list(found.values())
+        self._places = StatePlaces()
         for bucket in self.buckets:
             _settle(bucket)
 
     def gather(self, optimizer: Optimizer) -> Work | None:
         """What each bucket's runner needs for this step, or None when the plan no longer fits the optimizer."""
-        params = list(_all_params(optimizer))
-        if len(params) != len(self.params) or not all(map(is_, params, self.params)):
+        if sum(len(group["params"]) for group in optimizer.param_groups) != len(self.params):
+            return None
+        if not all(map(is_, _all_params(optimizer), self.params)):
             return None
         if self.variants != [optimizer.variant(group) for group in optimizer.param_groups]:
             return None
         if any(param.grad is not None for param in self.idle):
             return None
         found = [(bucket, bucket.gather()) for bucket in self.buckets]
+        known = self._places.read(optimizer.state, self.buckets)
         work = []
-        for bucket, grads in found:
+        for (bucket, grads), dicts in zip(found, known, strict=True):
             if grads is None:
                 return None
             assert bucket.runner is not None, "a plan is carried out only after its runners were made"
-            states = optimizer.gather_states(bucket)
+            states = optimizer.gather_states(bucket, dicts)
             if not bucket.runner.fits(grads, states):
                 return None
             work.append((bucket.runner, grads, states))

@@ -17,7 +17,7 @@ from .backends import toolchain_is_broken
 from .buckets import Bucket, States
 from .compiler import CompiledFunction, compiled_sums, compiled_update
 from .eager import advance, carry, update
-from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, same_layout, state_shape
+from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, real_numel, same_layout, state_shape
 from .norms import power_sums
 from .rule import Scalar
 from .scalars import Row, exact, lives_on_device, row, row_length
@@ -79,7 +79,7 @@ class CompiledRunner:
         """
         kind = self.bucket.kind
         addresses = [list(map(Tensor.data_ptr, column)) for column in states.columns]
-        self._states_moved = addresses != self._addresses
+        self._states_moved = self.bucket.relaid or addresses != self._addresses
         if self._states_moved:
             for column, dtype in zip(states.columns, kind.state_dtypes, strict=True):
                 if not all(state.dtype is dtype and state.device == kind.device for state in column):
@@ -136,8 +136,8 @@ class CompiledRunner:
                 part.staging.measure(staged_function, sums, [grads[i] for i in part.staged])
         for i, grad in enumerate(grads):
             if i not in staged and grad.numel():
-                vector = flat(grad if is_dense(grad) else dense_copy(grad))
-                function(sums, vector if vector.numel() > 1 else torch.nn.functional.pad(vector, (0, 1)))
+                dense = grad if is_dense(grad) else dense_copy(grad)
+                function(sums, dense if dense.numel() > 1 else torch.nn.functional.pad(flat(dense), (0, 1)))
         return sums[:, None]
 
     def run(self, optimizer: Optimizer, grads: list[Tensor], states: States, signal: Signal) -> None:
@@ -155,7 +155,8 @@ class CompiledRunner:
             scale = signal.scale
             known = 1.0 if isinstance(scale, Tensor) else scale
             self._row[:] = [known, 0.0, *[float(value) for value in numbers.values()]]
-            values = self._row_tensor.to(self.bucket.kind.device)
+            on_cpu = self.bucket.kind.device.type == "cpu"
+            values = self._row_tensor if on_cpu else self._row_tensor.to(self.bucket.kind.device)
             if isinstance(scale, Tensor):
                 values[0].copy_(scale)
             for i in part.direct:
@@ -199,38 +200,44 @@ class CompiledRunner:
 
     def _update(self, values: Tensor, param: Tensor, grad: Tensor, state: list[Tensor]) -> None:
         """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
-        if param.numel() == 0:
+        numel = param.numel()
+        if grad.numel() != numel:  # the code would read on behind its end
+            raise RuntimeError(f"{self.bucket.owner}: a gradient of {grad.numel():,} elements for {numel:,} weights")
+        if numel == 0:
             return
-        if self._whole and 1 in self._run_of(param).shape:
+        if self._whole and 1 in self._sizes(param):
             # torch.compile would compile again for a size of 1, and padding would change what is averaged.
             scale, skip, *numbers = values.unbind()
             line = Row.of(self._variant.rule.scalar_type, numbers)
             update(param.detach(), grad, state, line, self._variant, Signal(scale, skip))
             return
         own = (param, grad, *state)
-        in_place = self._in_order(param) and all(same_layout(own[slot], param) for slot in self._shaped)
-        dense = own if in_place else [dense_copy(tensor) for tensor in own]
-        # A 0-d state too: as a 0-d tensor in fp64, torch.compile takes it for a Python number, and updates it wrongly.
-        vectors = [self._run_of(tensor) for tensor in dense]
-        if vectors[0].numel() == 1:
-            vectors = [torch.nn.functional.pad(vector, (0, 1)) for vector in vectors]
-            in_place = False
-        self._run_function(values, *vectors)
-        if in_place:
+        if real_numel(param) > 1 and self._in_order(own):
+            self._run_function(values, *(map(as_matrices, own) if self._matrices else own))
             # Autograd must learn of the change, so that a backward pass through the old values fails.
             torch.autograd.graph.increment_version([param])
             return
-        for tensor, vector in zip((param, *state), (vectors[0], *vectors[2:]), strict=True):
+        copies = [as_matrices(copy) if self._matrices else flat(copy) for copy in map(dense_copy, own)]
+        if real_numel(param) == 1:
+            copies = [torch.nn.functional.pad(copy, (0, 1)) for copy in copies]
+        self._run_function(values, *copies)
+        for tensor, copy in zip((param, *state), (copies[0], *copies[2:]), strict=True):
             target = real(tensor)
-            target.copy_(vector.reshape(-1)[: target.numel()].view(target.shape))
+            target.copy_(copy.reshape(-1)[: target.numel()].view(target.shape))
 
-    def _in_order(self, param: Tensor) -> bool:
-        """Whether the parameter's memory can be walked as the rule asks for."""
-        return param.is_contiguous() if self._matrices else is_dense(param)
+    def _sizes(self, param: Tensor) -> tuple[int, ...]:
+        """The lengths that the compiled function sees."""
+        return as_matrices(param).shape if self._matrices else (real_numel(param),)
 
-    def _run_of(self, tensor: Tensor) -> Tensor:
-        """A dense tensor as the compiled function takes it: a vector, or matrices for a rule that looks at rows."""
-        return as_matrices(tensor.detach()).data if self._matrices else flat(tensor)
+    def _in_order(self, own: tuple[Tensor, ...]) -> bool:
+        """Whether a parameter's memory can be walked as the rule asks for, and all else along with it."""
+        param = own[0]
+        if not (param.is_contiguous() if self._matrices else is_dense(param)):
+            return False
+        return all(
+            same_layout(tensor, param) if slot in self._shaped else tensor.is_contiguous()
+            for slot, tensor in enumerate(own)
+        )
 
     def _current_parts(self, states: States) -> list[Part]:
         """The parts of the last step while they still hold; else new ones."""

@@ -1,10 +1,10 @@
 """A rule through ``torch.compile``, and a shorter way to what it compiled.
 
-At every call torch.compile checks that the arguments still are what the code was compiled for. That takes several times
-as long as usual when the update of a large tensor has just flushed the caches. Here the engine has already made sure
-of it: every argument is a dense vector of a known dtype, outside of autograd, with more than one element. So the first
-call goes through torch.compile, and later ones straight to the code that it made, unless that code was specialised to
-some sizes.
+At every call torch.compile checks that the arguments still are what the code was compiled for, and autograd's part of
+it prepares for what an update never needs. That takes several times as long as usual when the update of a large tensor
+has just flushed the caches: 0.1 of 11 ms for 20 million elements. Here the engine has already made sure of it: every
+argument is a dense vector of a known dtype with more than one element. So the first call goes through torch.compile,
+and later ones straight to the code that Inductor made; the first of each size, if the code was specialised to some.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import itertools
 import math
 import types
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from .eager import update
+from .layout import flat, real_numel
 from .rule import Variant
 from .scalars import Row
 from .transform import Signal
 
 # Whether a loop runs in parallel is decided from the size seen first; a threshold of one element makes that decision
-# the same for every size.
-_OPTIONS: dict[str, Any] = {"cpp.min_chunk_size": 1}
+# the same for every size. And the code does not look at shapes: the engine does, and hands over other ones.
+_OPTIONS: dict[str, Any] = {"cpp.min_chunk_size": 1, "size_asserts": False}
 # What is measured and then applied is worked out twice, rather than kept in a temporary of the tensor's size. And sums
 # that read the same tensor share a loop however few elements they are compiled with.
 _WHOLE_TENSORS: dict[str, Any] = {
@@ -38,63 +39,137 @@ _WHOLE_TENSORS: dict[str, Any] = {
 }
 _serial = itertools.count()
 
+Code: TypeAlias = Callable[[list[Any]], Any]
+"""What Inductor made. It empties the list of its arguments."""
+
+Place: TypeAlias = tuple[int, int | None]
+"""Which of our arguments, and along which axis if its length there is meant."""
+
+ANY: tuple[torch.Size, ...] = ()
+"""Stands for all sizes."""
+
+
+class Route(NamedTuple):
+    """The code for some sizes, and what it takes."""
+
+    code: Code
+    places: list[Place]
+
 
 class CompiledFunction:
-    """An in-place function of ``(numbers, *vectors)``.
+    """An in-place function of ``(numbers, *tensors)``, which are all dense.
 
-    For a rule the vectors are parameter, gradient and states: of one length where they are shaped like the parameter. A
-    rule that looks at rows and columns takes matrices instead.
+    For a rule the tensors are parameter, gradient and states. The code sees them as vectors in the order of their
+    memory, of one length where they are shaped like the parameter; or as they are, for a rule that looks at rows.
     """
 
-    def __init__(self, function: types.FunctionType, options: dict[str, Any]) -> None:
+    def __init__(self, function: types.FunctionType, options: dict[str, Any], *, as_vectors: bool = True) -> None:
         self._options = options
+        self._as_vectors = as_vectors
         self._compiled = torch.compile(function, backend=self._compile, dynamic=True, fullgraph=True)
-        self._code: Any = None
+        self._routes: dict[tuple[torch.Size, ...], Route] = {}
+        self._threads = 0
+        self._sizes: tuple[torch.Size, ...] = ()
         self._arguments: tuple[Tensor, ...] = ()
-        self._order: list[int | None] | None = None
 
-    def __call__(self, numbers: Tensor, *vectors: Tensor) -> None:
+    def __call__(self, numbers: Tensor, *tensors: Tensor) -> None:
         """Runs the function."""
-        arguments = (numbers, *vectors)
-        if self._order is not None:
-            length = vectors[0].numel()
-            self._code(*[length if i is None else arguments[i] for i in self._order])
+        route = self._route(numbers, tensors)
+        if route is not None:
+            arguments = (numbers, *tensors)
+            # The code looks at addresses alone, so nothing needs to be viewed as a vector.
+            route.code([arguments[i] if axis is None else self._length(arguments[i], axis) for i, axis in route.places])
             return
-        self._arguments = arguments
+        self._sizes = tuple(tensor.shape for tensor in tensors)
+        form = flat if self._as_vectors else _outside_of_autograd
+        self._arguments = (numbers, *map(form, tensors))
         try:
-            self._compiled(*arguments)
+            self._compiled(*self._arguments)
         finally:
             self._arguments = ()  # nothing is kept alive
 
-    def _compile(self, graph: Any, examples: Sequence[Any]) -> Any:
-        """The backend of torch.compile: Inductor, and a look at how its code is called."""
-        from torch._inductor.compile_fx import compile_fx
-
-        code: Any = compile_fx(graph, examples, config_patches=self._options)
-        self._code = code
-        any_size = _serves_any_size(examples)
-
-        def call(*given: Any) -> Any:
-            if any_size and all(argument.device.type == "cpu" for argument in self._arguments):
-                self._order = self._positions(given)
-            return code(*given)
-
-        return call
-
-    def _positions(self, given: Sequence[Any]) -> list[int | None] | None:
-        """Which of our arguments the code takes where, None standing for the length."""
-        places = {id(argument): i for i, argument in enumerate(self._arguments)}
-        tensors = [value for value in given if isinstance(value, Tensor)]
-        if not all(id(tensor) in places for tensor in tensors):
+    def _route(self, numbers: Tensor, tensors: tuple[Tensor, ...]) -> Route | None:
+        """The short way, if it is known by now. Code that sums has room for as many threads as it was compiled for."""
+        if not (self._routes and numbers.is_cpu and torch.get_num_threads() == self._threads):
             return None
-        return [places[id(value)] if isinstance(value, Tensor) else None for value in given]
+        return self._routes.get(ANY) or self._routes.get(tuple(tensor.shape for tensor in tensors))
+
+    def _length(self, tensor: Tensor, axis: int) -> int:
+        return real_numel(tensor) if self._as_vectors else tensor.shape[axis]
+
+    def _compile(self, graph: Any, examples: Sequence[Any]) -> Any:
+        """The backend of torch.compile: Inductor, and a look at how its innermost code is called."""
+        from torch._functorch import config
+        from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+
+        sizes = _Sizes(graph)
+
+        def innermost(*args: Any, **kwargs: Any) -> Any:
+            made: Any = compile_fx_inner(*args, **kwargs)
+            code: Code = made.current_callable
+
+            def first_call(given: list[Any]) -> Any:
+                places = _places(given, self._arguments, sizes.sources)
+                if self._threads != torch.get_num_threads():
+                    self._threads = torch.get_num_threads()
+                    self._routes.clear()
+                if places:
+                    self._routes[self._sizes if sizes.assumed() else ANY] = Route(code, places)
+                return code(given)
+
+            made.current_callable = first_call
+            return made
+
+        # That cache has what surrounds the code too, and would not ask for the code alone.
+        with config.patch(enable_autograd_cache=False):
+            return compile_fx(graph, examples, innermost, self._options)
 
 
-def _serves_any_size(examples: Sequence[Any]) -> bool:
-    """Whether no assumption about the vectors' length went into the code."""
-    lengths = [example for example in examples if isinstance(example, torch.SymInt)]
-    guards = [guard.expr for length in lengths for guard in length.node.shape_env.guards]
-    return len(lengths) == 1 and not any(lengths[0].node.expr in guard.free_symbols for guard in guards)
+def _outside_of_autograd(tensor: Tensor) -> Tensor:
+    # torch.compile would guard on the shape of a view's base; what ``.data`` returns is no view.
+    return tensor.detach().data
+
+
+class _Sizes:
+    """The lengths that a graph is given beside its tensors.
+
+    Attributes:
+        sources: for each value given that is the length of a tensor, which of the values has it, and along which axis;
+            None for the others.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        values = [node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"]
+        found: dict[Any, tuple[int, int]] = {}
+        for i, value in enumerate(values):
+            if not isinstance(value, torch.SymInt):
+                for axis, length in enumerate(value.shape):
+                    if isinstance(length, torch.SymInt):
+                        found.setdefault(length.node.expr, (i, axis))
+        lengths = [value for value in values if isinstance(value, torch.SymInt)]
+        self.sources = [found.get(v.node.expr) if isinstance(v, torch.SymInt) else None for v in values]
+        self._environment = lengths[0].node.shape_env if lengths else None
+        self._symbols = set(found)
+
+    def assumed(self) -> bool:
+        """Whether more about them went into the code than that they are neither 0 nor 1; known when it is compiled."""
+        return self._environment is None or any(
+            self._symbols & guard.expr.free_symbols for guard in self._environment.guards
+        )
+
+
+def _places(
+    given: Sequence[Any], arguments: Sequence[Tensor], sources: Sequence[tuple[int, int] | None]
+) -> list[Place]:
+    """Where among ``arguments`` the code finds what it is given; empty unless all of that is there, and on the CPU."""
+    known = {id(argument): i for i, argument in enumerate(arguments)}
+    others = [value for value, source in zip(given, sources, strict=True) if source is None]
+    if not all(id(value) in known and value.device.type == "cpu" for value in others):
+        return []
+    return [
+        (known[id(value)], None) if source is None else (known[id(given[source[0]])], source[1])
+        for value, source in zip(given, sources, strict=True)
+    ]
 
 
 @functools.cache
@@ -111,7 +186,9 @@ def compiled_update(variant: Variant, dtypes: tuple[torch.dtype, ...]) -> Compil
         update(param, grad, list(state), Row.of(scalar_type, row), variant, Signal(scale, skip))
 
     options = _OPTIONS if variant.rule.span == "element" else _OPTIONS | _WHOLE_TENSORS
-    return CompiledFunction(_renamed(rule_update, variant.rule.kernel), options)
+    return CompiledFunction(
+        _renamed(rule_update, variant.rule.kernel), options, as_vectors=variant.rule.span != "matrix"
+    )
 
 
 @functools.cache

@@ -8,8 +8,7 @@ a small kernel advances the counts and works the numbers out where they are, so 
 from __future__ import annotations
 
 import contextlib
-import weakref
-from operator import is_
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,14 +40,13 @@ class FusedRunner:
         rule = bucket.kind.variant.rule
         layouts = [rule.layout(name) for name in bucket.kind.state_names]
         self.shaped = [0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout is None]]
-        self.table = LaunchTable(bucket.kind.device, [real_numel(param) for param in bucket.params], self.shaped)
+        numels = list(map(real_numel, bucket.params))
+        self.table = LaunchTable(bucket.kind.device, numels, 2 + len(layouts), self.shaped)
         self._layerwise = (
             LayerwiseLaunches(bucket.kind, rule.norms, self.table, bucket.shapes) if rule.norms is not None else None
         )
         self._copied = [0, 1, *[slot for slot, layout in enumerate(layouts, 2) if layout != "scalar"]]
         self._matrices = rule.span == "matrix"
-        self._states: list[list[weakref.ref[Tensor]]] = []
-        self._strides: list[list[tuple[int, ...]]] = [[] for _ in range(2 + len(bucket.kind.state_names))]
         self._odd: list[int] = []
         self._held: list[Any] = []
         self._pointed: tuple[list[list[Tensor]] | None, Tensor] | None = None
@@ -59,31 +57,15 @@ class FusedRunner:
         self._on_device: DeviceRows | None = None
 
     def fits(self, grads: list[Tensor], states: States) -> bool:
-        """Re-reads every address, and looks at whatever is new or has moved.
-
-        Raises:
-            RuntimeError: for a state that is on another device than its parameter, or has another size.
-        """
+        """Reads every address, and looks at all layouts if any has changed."""
         self._pointed = None
         columns = [self.bucket.params, grads, *states.columns]
-        moved = self.table.moved(columns)
-        if self.bucket.grads_moved:
-            moved.add(1)
-        # Weak references only: a state that its user gives up must be freed.
-        for slot, column in enumerate(states.columns, 2):
-            if not self._states or not all(map(is_, column, [ref() for ref in self._states[slot - 2]])):
-                moved.add(slot)
-        strides = list(map(Tensor.stride, self.bucket.params))
-        if not moved and strides == self._strides[0]:
-            return True
-        for slot in moved:
-            if slot >= 2 and not self._state_fits(slot - 2, columns[slot]):
-                return False
-            self._strides[slot] = list(map(Tensor.stride, columns[slot]))
-        if moved - {0, 1}:
-            self._states = [[weakref.ref(tensor) for tensor in column] for column in states.columns]
-        self._strides[0] = strides
-        self._odd = self._find_odd(columns)
+        if self.bucket.relaid:
+            for column, dtype in zip(states.columns, self.bucket.kind.state_dtypes, strict=True):
+                if not all(state.dtype is dtype for state in column):
+                    return False
+            self._odd = self._find_odd(columns)
+        self.table.read(columns)
         return True
 
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:
@@ -145,7 +127,6 @@ class FusedRunner:
         if self._layerwise is not None:
             self._layerwise.run(shared)
             return
-        dtypes = (kind.dtype, kind.grad_dtype, *kind.state_dtypes)
         for aligned, chunks in self.table.maps:
             launch(
                 skeleton.update_bucket,
@@ -153,8 +134,15 @@ class FusedRunner:
                 **shared,
                 chunk_tensor=chunks.tensor,
                 chunk_index=chunks.index,
-                **update_constants(kind.variant, dtypes, aligned=aligned),
+                **self._constants[aligned],
             )
+
+    @cached_property
+    def _constants(self) -> dict[bool, dict[str, Any]]:
+        """The compile-time arguments of the update, for addresses that are aligned and for such as are not."""
+        kind = self.bucket.kind
+        dtypes = (kind.dtype, kind.grad_dtype, *kind.state_dtypes)
+        return {aligned: update_constants(kind.variant, dtypes, aligned=aligned) for aligned in (True, False)}
 
     def _unit_launches(self) -> UnitLaunches | None:
         kind = self.bucket.kind
@@ -162,17 +150,12 @@ class FusedRunner:
             return None
         return UnitLaunches(kind.device, (kind.dtype, kind.grad_dtype), self.bucket.shapes)
 
-    def _state_fits(self, index: int, column: list[Tensor]) -> bool:
-        kind = self.bucket.kind
-        self.bucket.check_state(kind.state_names[index], column)
-        return all(state.dtype is kind.state_dtypes[index] for state in column)
-
     def _find_odd(self, columns: list[list[Tensor]]) -> list[int]:
         """The members with a tensor that is no gapless run of memory in the parameter's order."""
         params = self.bucket.params
         if self._matrices:
             return [i for i, own in enumerate(zip(*columns, strict=True)) if not all(map(Tensor.is_contiguous, own))]
-        strides = [self._strides[slot] for slot in self.shaped]
+        strides = [list(map(Tensor.stride, columns[slot])) for slot in self.shaped]
         if not self.bucket.kind.dtype.is_complex and all(other == strides[0] for other in strides):
             return [i for i, param in enumerate(params) if not self._in_order(param)]
         return [

@@ -46,6 +46,7 @@ class LaunchTable:
 
     Args:
         numels: how many reals each parameter holds.
+        slots: how many columns there are.
         shaped: the slots whose tensors are shaped like the parameter, and are accessed in chunks.
 
     Attributes:
@@ -53,7 +54,7 @@ class LaunchTable:
         version: changes with the maps.
     """
 
-    def __init__(self, device: torch.device, numels: Sequence[int], shaped: Sequence[int]) -> None:
+    def __init__(self, device: torch.device, numels: Sequence[int], slots: int, shaped: Sequence[int]) -> None:
         self.device = device
         self._shaped = list(shaped)
         self.numels_on_host = np.array(numels, dtype=np.int64)
@@ -61,33 +62,43 @@ class LaunchTable:
         self.maps: list[tuple[bool, ChunkMap]] = []
         self.version = 0
         self._table = DeviceArray(device, torch.int64)
-        self._written: list[list[int]] = []
+        self._on_host = np.zeros((slots, len(numels)), dtype=np.int64)
         self._read: list[list[int]] = []
+        self._noted: list[list[int]] = [[] for _ in range(slots)]
+        self._outdated = False
+        self._slot_aligned = np.zeros(self._on_host.shape, dtype=np.bool_)
         self._aligned: npt.NDArray[np.bool_] | None = None
 
-    def moved(self, columns: Sequence[Sequence[Tensor]]) -> set[int]:
-        """The slots in which some tensor is elsewhere than when this was last asked."""
-        read = _addresses(columns)
-        changed = {slot for slot, now in enumerate(read) if slot >= len(self._read) or now != self._read[slot]}
-        self._read = read
-        return changed
+    def read(self, columns: Sequence[Sequence[Tensor]]) -> None:
+        """Asks all tensors where they are."""
+        self._read = _addresses(columns)
 
     def point(self, columns: Sequence[Sequence[Tensor]] | None = None) -> Tensor:
-        """The table, int64 [slots, tensors], pointing at what ``moved`` read, or at these tensors in their place."""
+        """The table, int64 [slots, tensors], pointing where ``read`` found the tensors, or at these in their place."""
         addresses = self._read if columns is None else _addresses(columns)
+        moved = [slot for slot, now in enumerate(addresses) if now != self._noted[slot]]
         in_graph = capturing()
-        if addresses == self._written and not in_graph:
+        if not (moved or in_graph or self._outdated):
             return self._table.tensor
-        table = np.array(addresses, dtype=np.int64)
-        aligned = (table[self._shaped] % ALIGNMENT == 0).all(axis=0)
+        for slot in moved:
+            self._on_host[slot] = addresses[slot]
+            self._slot_aligned[slot] = self._on_host[slot] % ALIGNMENT == 0
+        self._noted = addresses
+        self._lay_out()
+        self._outdated = True
+        table = self._table.write(self._on_host)
+        # What is written during a capture goes to memory of the graph's own.
+        self._outdated = in_graph
+        return table
+
+    def _lay_out(self) -> None:
+        """Makes the chunk maps anew if other tensors are aligned than before."""
+        aligned: npt.NDArray[np.bool_] = np.logical_and.reduce(self._slot_aligned[self._shaped])
         if self._aligned is None or not np.array_equal(aligned, self._aligned):
             self._aligned = aligned
             maps = [(flag, ChunkMap(self.device, self.numels_on_host, aligned == flag)) for flag in (True, False)]
             self.maps = [(flag, chunks) for flag, chunks in maps if chunks.programs]
             self.version += 1
-        if not in_graph:
-            self._written = addresses
-        return self._table.write(table)
 
 
 def _addresses(columns: Sequence[Sequence[Tensor]]) -> list[list[int]]:

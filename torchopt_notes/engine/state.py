@@ -72,12 +72,17 @@ class StatefulOptimizer(torch.optim.Optimizer):
             if name in usual:
                 group.setdefault(name, usual[name])
 
-    def gather_states(self, bucket: Bucket) -> States:
-        """The bucket's states, created where they are missing."""
+    def gather_states(self, bucket: Bucket, dicts: list[dict[str, Any]] | None = None) -> States:
+        """The bucket's states, created where they are missing.
+
+        Args:
+            dicts: each parameter's state, where that is known; else it is looked up.
+        """
         names, carried = bucket.kind.state_names, bucket.kind.variant.rule.carried
         if not (self.has_step or names):
             return States([{}] * len(bucket.params), [], [], None, [])
-        dicts = list(map(self.state.__getitem__, bucket.params))
+        if dicts is None:
+            dicts = list(map(self.state.__getitem__, bucket.params))
         if self._undecided and not bucket.kind.variant.on_device:
             self._settle_first_steps(bucket)
         try:
@@ -90,9 +95,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
             for state in dicts:
                 state |= {name: state[name].to(bucket.kind.device) for name in ("step", *carried)}
             columns, steps, counts = self._columns(dicts, names, carried)
-        for name, column, numels in zip(names, columns, bucket.state_numels, strict=True):
-            if list(map(Tensor.numel, column)) != numels:
-                bucket.check_state(name, column)
+        bucket.settle_states(columns)
         fresh = None
         if self._created:
             fresh = [set(names) <= set(self._created.get(param, ())) for param in bucket.params]

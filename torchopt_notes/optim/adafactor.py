@@ -75,15 +75,17 @@ def _eps1(h: AdafactorScalars, flags: AdafactorFlags) -> Scalar:
     return torch.finfo(getattr(torch, flags.eps_of)).eps if flags.eps_of else h.eps1
 
 
-def _root_mean_square(x: Tensor, h: AdafactorScalars, unit: Scalar = 1.0) -> Scalar:
+def _root_mean_square(x: Tensor, h: AdafactorScalars, unit: Scalar | None = None) -> Scalar:
     """In units of ``unit``, rounded as in torch, which multiplies that with the root of the count. A number where the
     host holds ``x`` and all else, as in torch; otherwise a 0-d tensor that nobody waits for.
     """
-    root: float = x.numel() ** 0.5
+    root: Scalar = x.numel() ** 0.5
+    if unit is not None:
+        root = root * unit
     if isinstance(h.rho, Tensor) or x.device.type != "cpu":
-        return norm(x.detach()) / (root * unit)
+        return norm(x.detach()) / root
     total: Tensor = torch.linalg.vector_norm(x.detach())
-    return total.item() / (root * unit)
+    return total.item() / root
 
 
 def _larger(x: Scalar, least: Scalar) -> Scalar:

@@ -1,0 +1,117 @@
+"""The table of addresses: only what has moved is written, and never less than that."""
+
+import pytest
+import torch
+
+from torchopt_notes.engine import launch_table
+from torchopt_notes.engine.launch_table import LaunchTable
+
+
+def make_columns(n=5, slots=3):
+    return [[torch.zeros(10) for _ in range(n)] for _ in range(slots)]
+
+
+def make_table(columns):
+    return LaunchTable(torch.device("cpu"), [10] * len(columns[0]), len(columns), range(len(columns)))
+
+
+def point(table, columns):
+    table.read(columns)
+    return table.point()
+
+
+def addresses(columns):
+    return [[tensor.data_ptr() for tensor in column] for column in columns]
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """The tables that are written, in order."""
+    found = []
+    original = launch_table.DeviceArray.write
+
+    def write(array, values):
+        found.append(values.tolist())
+        return original(array, values)
+
+    monkeypatch.setattr(launch_table.DeviceArray, "write", write)
+    return found
+
+
+@pytest.mark.parametrize("slot", range(3))
+def test_a_tensor_that_moves(slot, writes):
+    columns = make_columns()
+    table = make_table(columns)
+    point(table, columns)
+    columns[slot][2] = torch.zeros(10)
+    assert point(table, columns).tolist() == addresses(columns)
+
+
+def test_nothing_is_written_while_nothing_moves(writes):
+    columns = make_columns()
+    table = make_table(columns)
+    point(table, columns)
+    written = len(writes)
+    for _ in range(2):
+        assert point(table, columns).tolist() == addresses(columns)
+    assert len(writes) == written
+    columns[1][0] = torch.zeros(10)
+    point(table, columns)
+    assert len(writes) == written + 1
+
+
+def test_other_tensors_in_their_place():
+    columns, copies = make_columns(), make_columns()
+    table = make_table(columns)
+    table.read(columns)
+    assert table.point(copies).tolist() == addresses(copies)
+    assert table.point().tolist() == addresses(columns)
+
+
+@pytest.mark.parametrize("slot", range(3))
+def test_a_tensor_that_loses_its_alignment_and_gets_it_back(slot):
+    columns = make_columns()
+    table = make_table(columns)
+    point(table, columns)
+    assert [(aligned, chunks.chosen.tolist()) for aligned, chunks in table.maps] == [(True, [True] * 5)]
+    version, plain = table.version, columns[slot][3]
+    columns[slot][3] = torch.zeros(11)[1:]
+    point(table, columns)
+    others = [True, True, True, False, True]
+    assert [(aligned, chunks.chosen.tolist()) for aligned, chunks in table.maps] == [
+        (True, others),
+        (False, [not other for other in others]),
+    ]
+    assert table.version > version
+    columns[slot][3] = plain
+    point(table, columns)
+    assert [aligned for aligned, _ in table.maps] == [True]
+
+
+def test_a_slot_whose_alignment_does_not_matter():
+    columns = make_columns()
+    table = LaunchTable(torch.device("cpu"), [10] * 5, 3, [0, 1])
+    columns[2][0] = torch.zeros(11)[1:]
+    point(table, columns)
+    assert [aligned for aligned, _ in table.maps] == [True]
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_capture_writes_and_leaves_the_ordinary_table_to_be_written_again(moves, writes, monkeypatch):
+    """What is written during a capture goes to memory of the graph's own, at every replay."""
+    columns = make_columns()
+    table = make_table(columns)
+    point(table, columns)
+    monkeypatch.setattr(launch_table, "capturing", lambda: True)
+    for _ in range(2):
+        if moves:
+            columns[1] = make_columns(slots=1)[0]
+        written = len(writes)
+        point(table, columns)
+        assert addresses(columns) in writes[written:]
+    monkeypatch.setattr(launch_table, "capturing", lambda: False)
+    written = len(writes)
+    point(table, columns)
+    assert writes[written:] == [addresses(columns)]
+    point(table, columns)
+    assert len(writes) == written + 1
