@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from benchmarks import end_to_end, host, startup
-from benchmarks.cases import MILLION, Case, Shape, count, find_cases, shrunk, synthetic
-from benchmarks.contestants import HYPERPARAMETERS, YARDSTICK, find_contestants
+from benchmarks.cases import CASES, MILLION, Case, Shape, count, find_cases, shrunk, synthetic
+from benchmarks.contestants import HYPERPARAMETERS, YARDSTICK, Contestant, find_contestants
 from benchmarks.gate import Verdict
 from benchmarks.goals import LARGE
 from benchmarks.linearity import linearity
@@ -21,17 +21,25 @@ from benchmarks.measuring import limit, machine
 from benchmarks.operations import OPERATIONS, Operation
 from benchmarks.study import Row, Skipped, Study
 
-WITH_CLIPPING = ("one-20m", "one-200m", "gpt2-124m", "resnet-101", "tiny-2000")
+WITH_CLIPPING = {
+    "cpu": ("one-20m", "gpt2-124m", "tiny-2000"),
+    "cuda": ("one-200m", "gpt2-124m", "resnet-101", "tiny-2000"),
+}
 CURVES: dict[str, tuple[int, ...]] = {
     "elements": (10**3, 10**4, 10**5, 10**6, 10**7, 10**8),
     "tensors": (1, 10, 100, 1_000, 10_000),
 }
 ON_CURVES = ("ours", "torch fused", "torch default")
-ROOM = 12
-"""Copies of the parameters that two contestants may hold at once: each its parameters, gradients, two states, and as
-much again in the middle of a step."""
+ROOM = {"cpu": 24, "cuda": 12}
+"""Copies of the parameters that there must be memory for: two contestants hold theirs at once, each its parameters,
+gradients, two states, and as much again in the middle of a step. On a CPU there are others who need memory, and steps
+of whole seconds."""
+
+PARTS = ("-quick", "-part")
+"""How the names of results end that are not the whole."""
 
 TRAINING_STEPS = 300
+LINEAR_FROM, LINEAR_TIMES = 20 * MILLION, 10
 
 Progress = Callable[[str, int, int], object]
 """Told what is being measured, how much is done, and of how much."""
@@ -48,6 +56,8 @@ class Campaign:
         rounds: timed steps of each contestant.
         budget: seconds that two contestants take turns for at most.
         quick: small likenesses of everything, a few rounds: to see that it works.
+        extras: also the curves, a training, linearity, times at start and on the host. None: where all cases are
+            measured.
     """
 
     device: str
@@ -59,6 +69,17 @@ class Campaign:
     rounds: int = 31
     budget: float = 6.0
     quick: bool = False
+    extras: bool | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is measured that there is."""
+        return tuple(self.cases) == tuple(self.peers) == ("*",) and self.optimizers is None
+
+    @property
+    def suffix(self) -> str:
+        """What distinguishes the result's name from that of the whole."""
+        return PARTS[0] if self.quick else "" if self.whole else PARTS[1]
 
     def check(self) -> None:
         """Looks at every name before anything is measured.
@@ -82,52 +103,72 @@ class Campaign:
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device 'cuda' was asked for, and torch finds no GPU; use --device cpu")
 
-    def run(self, progress: Progress) -> dict[str, Any]:
-        """Measures all of it, and returns plain values."""
+    def run(self, progress: Progress, keep: Callable[[dict[str, Any]], object] = lambda result: None) -> dict[str, Any]:
+        """Measures all of it, and returns plain values.
+
+        Args:
+            progress: told what is measured.
+            keep: given what there is so far after each part: a long run may end early.
+        """
         self.check()
-        small = self.quick
         result: dict[str, Any] = {
             "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "quick": small,
+            "quick": self.quick,
             "device": self.device,
             "machine": machine.describe(self.device),
-            "limit": limit.bandwidth(self.device, 10**5 if small else 50 * MILLION),
+            "limits": [self._limit()],
+            "rows": [],
+            "skipped": list(map(asdict, self._without_room())),
+            "curves": {curve: [] for curve in CURVES},
         }
-        studies = list(self._studies())
-        found: list[Row | Skipped] = list(self._without_room())
-        curves: dict[str, list[Row]] = {curve: [] for curve in CURVES}
         verdicts: dict[tuple[str, str], Verdict] = {}
+        studies = list(self._studies())
         for done, (curve, study) in enumerate(studies):
             progress(f"{study.optimizer}, {study.case.name}, {study.operation}", done, len(studies))
-            rows = list(study.run(verdicts))
+            found = list(study.run(verdicts))
+            rows = [asdict(row) for row in found if isinstance(row, Row)]
             if curve is None:
-                found += rows
+                result["rows"] += rows
+                result["skipped"] += [asdict(one) for one in found if isinstance(one, Skipped)]
             else:
-                curves[curve] += [row for row in rows if isinstance(row, Row)]
-        result["rows"] = [asdict(row) for row in found if isinstance(row, Row)]
-        result["skipped"] = [asdict(one) for one in found if isinstance(one, Skipped)]
-        result["curves"] = {curve: [asdict(row) for row in rows] for curve, rows in curves.items()}
-        if self.device == "cpu":
-            progress("host time and start-up", len(studies), len(studies))
-            interpreter = importlib.util.find_spec("triton") is not None
-            result["host"] = (
-                host.host_time(50 if small else 1_000, 5 if small else 5 * self.rounds) if interpreter else None
-            )
-            result["import"] = startup.import_time(1 if small else 5)
-        if not small:
-            result["first step"] = startup.first_step() if self.device == "cpu" else {}
-            result["linearity"] = linearity(self.device, self.dtype, self.rounds)
-        steps = 3 if small else TRAINING_STEPS
-        wrong = {name for (name, optimizer), verdict in verdicts.items() if optimizer == "adamw" and not verdict.right}
-        contestants = [
-            one
-            for one in find_contestants(self.peers)
-            if self.device in one.devices and "adamw" in one.entries and one.name not in wrong
-        ]
-        result["training"] = list(
-            end_to_end.train(contestants, steps, self.device, lambda done: progress("training a GPT", done, steps))
-        )
+                result["curves"][curve] += rows
+            keep(result)
+        result["limits"].append(self._limit())
+        if self._with_extras:
+            for name, measured in self._extras(verdicts, progress):
+                result[name] = measured
+                keep(result)
+        keep(result)
         return result
+
+    @property
+    def _with_extras(self) -> bool:
+        return tuple(self.cases) == ("*",) if self.extras is None else self.extras
+
+    def _limit(self) -> dict[str, float]:
+        return limit.bandwidth(self.device, 10**5 if self.quick else 50 * MILLION)
+
+    def _extras(self, verdicts: dict[tuple[str, str], Verdict], progress: Progress) -> Iterator[tuple[str, Any]]:
+        small = self.quick
+        if self.device == "cpu":
+            progress("times at start and on the host", 0, 1)
+            if importlib.util.find_spec("triton") is not None:
+                yield "host", host.host_time(50 if small else 1_000, 5 if small else 5 * self.rounds)
+            yield "import", startup.import_time(1 if small else 5)
+            yield "first step", {} if small else startup.first_step()
+        if not small and self.room >= LINEAR_FROM * LINEAR_TIMES:
+            yield "linearity", linearity(self.device, self.dtype, self.rounds, LINEAR_FROM, LINEAR_TIMES)
+        steps = 3 if small else TRAINING_STEPS
+        trained = [one for one in find_contestants(self.peers) if self._may_train(one, verdicts)]
+        yield (
+            "training",
+            list(end_to_end.train(trained, steps, self.device, lambda done: progress("training a GPT", done, steps))),
+        )
+
+    def _may_train(self, contestant: Contestant, verdicts: dict[tuple[str, str], Verdict]) -> bool:
+        case = CASES[0]
+        verdict = self._study(case, shrunk(case.shapes(self.room)), "adamw", "step").admitted(contestant, verdicts)
+        return isinstance(verdict, Verdict) and verdict.right
 
     def _studies(self) -> Iterator[tuple[str | None, Study]]:
         """Each with the name of the curve that it is a point of, if it is one."""
@@ -138,12 +179,12 @@ class Campaign:
                 for operation in OPERATIONS:
                     if operation not in self.operations:
                         continue
-                    if operation == "step" or (case.name in WITH_CLIPPING and optimizer == "adamw"):
+                    if operation == "step" or (case.name in WITH_CLIPPING[self.device] and optimizer == "adamw"):
                         study = self._study(case, shapes, optimizer, operation)
                         if case.name == LARGE[self.device] and operation == "step":
                             study = replace(study, contestants=(*study.contestants, YARDSTICK))
                         yield None, study
-        if tuple(self.cases) == ("*",):
+        if self._with_extras:
             for curve, points in CURVES.items():
                 for point in points[:2] if self.quick else points:
                     shapes = synthetic.one(point, columns=100) if curve == "elements" else synthetic.many(point)
@@ -181,4 +222,4 @@ class Campaign:
             memory: float = torch.cuda.get_device_properties(0).total_memory
         else:
             memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return 0.9 * memory / (ROOM * self.dtype.itemsize)
+        return 0.9 * memory / (ROOM[self.device] * self.dtype.itemsize)

@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--budget", type=float, default=6.0, metavar="SECONDS", help="for two contestants (default: %(default)s)"
     )
+    parser.add_argument(
+        "--extras",
+        action=argparse.BooleanOptionalAction,
+        help="also curves, a training, times at start and on the host (default: where all cases are measured)",
+    )
     parser.add_argument("--quick", action="store_true", help="small likenesses, to see that everything works")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write JSON, tables and plots there")
     parser.add_argument("--list", action="store_true", help="say what there is")
@@ -102,6 +107,7 @@ def _measure(options: argparse.Namespace) -> Callable[[], int]:
         rounds=options.rounds,
         budget=options.budget,
         quick=options.quick,
+        extras=options.extras,
     )
     campaign.check()
     if options.out is not None:
@@ -113,6 +119,10 @@ def _measure(options: argparse.Namespace) -> Callable[[], int]:
 
 
 def _run(campaign: Campaign, out: Path | None, console: Console) -> int:
+    path = None
+    if out is not None:
+        dtype = next(name for name, known in DTYPES.items() if known is campaign.dtype)
+        path = out / f"{machine.kind(machine.describe(campaign.device))}-{dtype}{campaign.suffix}.json"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("")
@@ -120,28 +130,28 @@ def _run(campaign: Campaign, out: Path | None, console: Console) -> int:
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        result = campaign.run(progress)
+        result = campaign.run(progress, functools.partial(_save, path) if path is not None else lambda result: None)
     report.show(result, console)
-    if out is not None:
-        _write(result, out, console)
+    if path is not None:
+        path.with_suffix(".md").write_text(report.markdown(result))
+        console.print(f"Written: {path}, {path.with_suffix('.md')}")
+        _draw(result, path.with_suffix(""), console)
     return int(any(row["wrong"] for row in result["rows"] if row["contestant"] == OURS.name))
 
 
-def _write(result: dict[str, Any], folder: Path, console: Console) -> None:
-    name = machine.kind(result["machine"])
-    path = folder / f"{name}.json"
+def _save(path: Path, result: dict[str, Any]) -> None:
     path.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n")
-    path.with_suffix(".md").write_text(report.markdown(result))
-    console.print(f"Written: {path}, {path.with_suffix('.md')}")
+
+
+def _draw(result: dict[str, Any], folder: Path, console: Console) -> None:
     try:
         from benchmarks import plots
     except ModuleNotFoundError as error:
         console.print(f"No plots: {error}. `python -m benchmarks page` draws them where there is one.", style="yellow")
         return
-    figures = folder / name
-    figures.mkdir(exist_ok=True)
-    plots.draw(result, figures)
-    console.print(f"Drawn: {figures}")
+    folder.mkdir(exist_ok=True)
+    plots.draw(result, folder)
+    console.print(f"Drawn: {folder}")
 
 
 def _rounded(value: Any) -> Any:

@@ -6,14 +6,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import MILLION, Case, synthetic
+from benchmarks.cases import Case, synthetic
 from benchmarks.contestants import HYPERPARAMETERS, OURS
 from benchmarks.measuring.clock import Step, ratio, take_turns
 
 
-def linearity(
-    device: str, dtype: torch.dtype, rounds: int, small: int = 20 * MILLION, times: int = 10
-) -> dict[str, Any]:
+def linearity(device: str, dtype: torch.dtype, rounds: int, small: int, times: int) -> dict[str, Any]:
     """AdamW on one tensor and on one that is so many times larger, in turns."""
     steps = {}
     for name, elements in (("small", small), ("large", small * times)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots, ratchet, report
+from benchmarks.campaign import PARTS
 from benchmarks.cases import CASES
 from torchopt_notes.optim.registry import optimizers
 
@@ -24,7 +25,10 @@ machine and writes such a file; `python -m benchmarks compare A.json B.json` say
 their noise.
 
 Other packages are measured where they are installed (`pip install -e '.[peers]'` has those that need no GPU); whoever
-cannot run is named with the reason.
+cannot run is named with the reason. `python -m benchmarks --list` says what there is, and options choose among it:
+
+    python -m benchmarks --cases 'gpt2*,tiny-2000' --optimizers adamw,lion --peers 'torch*,optimi'
+    python -m benchmarks --device cuda --out benchmarks/results
 
 - Contestants take turns, a step each in every round, in an order that turns around, so that a machine that slows down
   slows all of them. A figure is the median; "ours is faster" is the median of the rounds' own ratios.
@@ -39,7 +43,7 @@ cannot run is named with the reason.
 """
 
 CAPTIONS = {
-    "speed": "how many times faster than torch's fastest form: fused, or else foreach, or else the default",
+    "speed": "how many times faster than torch.optim: fused, or else foreach, or else the default",
     "limit": "percent of the measured limit",
     "elements": "time of AdamW's step against the size of one tensor",
     "tensors": "time of AdamW's step against the number of tensors of 1,000 elements",
@@ -60,7 +64,7 @@ IN_SHORT = (
 def results() -> Iterator[tuple[str, dict[str, Any]]]:
     """The committed results by machine kind."""
     for path in sorted(RESULTS.glob("*.json")):
-        if not path.stem.startswith("thresholds"):
+        if not path.stem.startswith("thresholds") and not path.stem.endswith(PARTS):
             yield path.stem, ratchet.load(path)
 
 

@@ -45,7 +45,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
 
 def limit(result: dict[str, Any]) -> float:
     """Bytes per second of the best stream of the run."""
-    best: float = max(result["limit"].values())
+    best: float = max(rate for limits in result["limits"] for rate in limits.values())
     return best
 
 
@@ -64,8 +64,9 @@ def spread(seconds: Sequence[float]) -> float:
 
 
 def _limits(result: dict[str, Any]) -> Block:
-    lines = [[name, f"{rate / 1e9:.1f}"] for name, rate in result["limit"].items()]
-    return Block("What memory does at best", ("stream", "GB/s"), lines)
+    when = ("GB/s before", "GB/s after")[: len(result["limits"])]
+    lines = [[name, *(f"{limits[name] / 1e9:.1f}" for limits in result["limits"])] for name in result["limits"][0]]
+    return Block("What memory does at best", ("stream", *when), lines)
 
 
 def _optimizers(result: dict[str, Any], several: Sequence[tuple[tuple[str, ...], list[dict[str, Any]]]]) -> Block:
@@ -161,7 +162,7 @@ def _training(runs: Sequence[dict[str, Any]]) -> Block:
 
 
 def _startup(result: dict[str, Any]) -> Block:
-    imports, host = result["import"], result["host"]
+    imports, host = result["import"], result.get("host")
     lines = [
         ["import torch", f"{imports['torch'] * 1e3:.0f} ms"],
         ["import torchopt_notes, after torch", f"{imports['package'] * 1e3:.1f} ms"],

@@ -26,6 +26,9 @@ CACHES = 4
 """Sets of tensors take turns until together they are so many times the size of the largest cache."""
 
 MOST_SETS = 16
+ALIKE = 1e-2
+"""How far two contestants may be apart after what was timed, as a part of how far they came."""
+
 MOST_COMPILED_SETS = 4
 """Where each set is compiled for, and torch gives up after eight."""
 
@@ -107,7 +110,7 @@ class Study:
     def run(self, verdicts: dict[tuple[str, str], Verdict]) -> Iterator[Row | Skipped]:
         """Each contestant, ours first. ``verdicts`` remembers what the gate has said."""
         others = [one for one in self.contestants if one is not OURS]
-        own = self._admitted(OURS, verdicts)
+        own = self.admitted(OURS, verdicts)
         if not isinstance(own, Verdict):
             yield own
             return
@@ -116,7 +119,7 @@ class Study:
             return
         yield self._alone()
         for other in others:
-            verdict = self._admitted(other, verdicts)
+            verdict = self.admitted(other, verdicts)
             if isinstance(verdict, Skipped):
                 yield verdict
             elif not verdict.right:
@@ -125,7 +128,8 @@ class Study:
                 yield self._pair(other)
             self._clean()
 
-    def _admitted(self, contestant: Contestant, verdicts: dict[tuple[str, str], Verdict]) -> Verdict | Skipped:
+    def admitted(self, contestant: Contestant, verdicts: dict[tuple[str, str], Verdict]) -> Verdict | Skipped:
+        """What the gate says, or why the contestant cannot be asked."""
         if len(self.shapes) > contestant.most_tensors:
             return self._skipped(
                 contestant, f"takes minutes to compile for more than {contestant.most_tensors} tensors"
@@ -156,11 +160,13 @@ class Study:
         try:
             theirs = self._make(other, sets)
             found = take_turns({OURS.name: own.steps, other.name: theirs.steps}, self.rounds, self.device, self.budget)
+            if not other.yardstick and (difference := _apart(own, theirs)):
+                return self._row(other, wrong=difference)
+            return self._filled(other, theirs, found[other.name], found[OURS.name], ratio(found, OURS.name, other.name))
         except Exception as error:  # as above: memory that is not there, among others
             for step in own.steps:
                 step()  # if it is ours that fails, it does so here again
             return self._skipped(other, reason(error))
-        return self._filled(other, theirs, found[other.name], found[OURS.name], ratio(found, OURS.name, other.name))
 
     def _make(self, contestant: Contestant, sets: int) -> _Made:
         make = contestant.maker(self.optimizer, HYPERPARAMETERS[self.optimizer], self.device)
@@ -168,6 +174,8 @@ class Study:
         made = _Made()
         for seed in range(sets):
             params = self.case.make(self.shapes, self.device, self.dtype, seed)
+            made.params.append(params)
+            made.start.append(_looked_at(params))
             optimizer = make(self.case.groups(params), **extra)
             run = bind(self.operation, contestant, optimizer, params, self.device)
             step = Step(run, functools.partial(_restore, params, [param.grad for param in params]))
@@ -191,7 +199,7 @@ class Study:
         known = isinstance(first, torchopt_notes.Optimizer) or contestant.yardstick
         return self._row(
             contestant,
-            bytes=minimal_bytes(first) if known else 0,
+            bytes=minimal_bytes(first, clipped=self.operation != "step") if known else 0,
             backend=", ".join(sorted({row.backend for row in first.explain()}))
             if isinstance(first, torchopt_notes.Optimizer)
             else "",
@@ -230,7 +238,28 @@ class Study:
 class _Made:
     steps: list[Step] = field(default_factory=list)
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    params: list[list[torch.nn.Parameter]] = field(default_factory=list)
+    start: list[torch.Tensor] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
+
+
+def _apart(own: _Made, theirs: _Made) -> str:
+    """Whether what was timed did the same, starting from the same numbers: the gate sees small tensors only.
+
+    Roughly, since roundings add up over all steps, and others measure norms in lower precision.
+    """
+    for here, there, start in zip(own.params, theirs.params, own.start, strict=True):
+        moved = torch.linalg.vector_norm(_looked_at(here) - start)
+        apart = torch.linalg.vector_norm(_looked_at(there) - _looked_at(here))
+        if not apart <= ALIKE * moved:
+            return f"what was timed moved parameters by {moved:.3g} here, and ends {apart:.3g} away from there"
+    return ""
+
+
+def _looked_at(params: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+    """The ends of some of the parameters, as one vector."""
+    some = [param.detach().flatten() for param in params[:: max(len(params) // 50, 1)]]
+    return torch.cat([part for param in some for part in (param[:1_000], param[-1_000:])]).double()
 
 
 def _restore(params: Sequence[torch.nn.Parameter], grads: Sequence[torch.Tensor | None]) -> None:

@@ -1,4 +1,7 @@
-"""One set of hyperparameters for each optimizer, given to every contestant: defaults differ between packages."""
+"""One set of hyperparameters for each optimizer, given to every contestant: defaults differ between packages.
+
+Momentum is left out, which is SGD with its momentum, and SparseAdam, which takes sparse gradients only.
+"""
 
 from __future__ import annotations
 

@@ -74,8 +74,9 @@ def take_turns(
             for step in steps:
                 began = time.perf_counter()
                 step()
+                if device == "cuda":
+                    torch.cuda.synchronize()
                 expected += (time.perf_counter() - began) / len(steps)
-    # The host's time of the last warm-up: a device that has work waiting holds the host up soon.
     rounds = min(rounds, max(int(min(budget / expected, rounds)), FEWEST))
     samples = {name: Samples() for name in contestants}
     names = list(contestants)
@@ -98,23 +99,27 @@ def on_host(step: Step) -> tuple[float, float]:
 
 
 def on_cuda(step: Step) -> tuple[float, float]:
-    """One call's seconds on the device, and on the host.
+    """One call's seconds on the device, and another's on the host.
 
-    The device first sleeps while the host enqueues the work, so that a host that is slow to launch does not show in the
-    device's time. A step that reads from the device waits for that sleep to end, and shows its gaps, as it should.
+    Before the first the device sleeps while the host enqueues the work, so that a host that is slow to launch does not
+    show in the device's time. A step that reads from the device waits for that sleep to end, and shows its gaps, as it
+    should; the host's time, which would contain the sleep, is that of a call without one.
     """
+    step.before()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    step.run()
+    host = time.perf_counter() - began
+    _recent_host_times.append(host)
+    del _recent_host_times[:-8]
     step.before()
     torch.cuda.synchronize()
     start, end = _event(), _event()
     torch.cuda._sleep(int(_expected_host_time() * SLEEP_CYCLES_PER_SECOND))  # type: ignore[no-untyped-call]
     start.record()
-    began = time.perf_counter()
     step.run()
-    host = time.perf_counter() - began
     end.record()
     torch.cuda.synchronize()
-    _recent_host_times.append(host)
-    del _recent_host_times[:-8]
     return start.elapsed_time(end) / 1e3, host
 
 

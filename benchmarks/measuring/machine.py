@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import subprocess
@@ -25,6 +26,9 @@ def describe(device: str) -> dict[str, Any]:
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "triton": _version("triton"),
+        "numpy": _version("numpy"),
+        "compiler": _compiler(),
         "torchopt_notes": torchopt_notes.__version__,
         "commit": commit(),
     }
@@ -79,6 +83,22 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return name.stdout.strip()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _compiler() -> str:
+    """What compiles the code of the CPU's fast backend; empty where there is none."""
+    try:
+        found = subprocess.run([os.environ.get("CXX", "g++"), "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.splitlines()[0]
 
 
 def _nvidia_smi() -> str:

@@ -9,19 +9,27 @@ import torch
 import torchopt_notes
 
 
-def minimal_bytes(optimizer: torch.optim.Optimizer) -> int:
+def minimal_bytes(optimizer: torch.optim.Optimizer, *, clipped: bool = False) -> int:
     """Gradients read; parameters and states read and written.
 
     Where norms decide about the update, what both need is read twice, once before the norms are known and once after;
     and gradients whose rows and columns are averaged once more. Call it after a step, when the states exist. Numbers
     of the step (0-d states) do not count.
+
+    Args:
+        clipped: whether gradients are clipped by their norm, for which they are read once more.
     """
     total = 0
     for group in optimizer.param_groups:
         for param in (param for param in group["params"] if param.grad is not None):
             states = {name: v for name, v in optimizer.state[param].items() if isinstance(v, torch.Tensor) and v.dim()}
             sizes = {"param": param.nbytes, "grad": param.grad.nbytes} | {n: v.nbytes for n, v in states.items()}
-            total += param.nbytes + sum(sizes[name] for name in states) + _read(optimizer, group, param, sizes)
+            total += (
+                param.nbytes
+                + clipped * param.grad.nbytes
+                + sum(sizes[name] for name in states)
+                + _read(optimizer, group, param, sizes)
+            )
     return total
 
 

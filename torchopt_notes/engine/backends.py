@@ -20,7 +20,7 @@ BACKENDS: tuple[Backend, ...] = ("auto", "eager", "compiled", "triton")
 COMPILE_FROM = 2_000_000
 """Elements in a bucket from which ``auto`` compiles on CPU: there a cold compilation pays after about 16,000 steps.
 
-Measured by ``python -m benchmarks.foundation`` (2 cores, AdamW, a first compilation of 8.7 s; a later process finds its
+Measured by ``python -m benchmarks thresholds`` (2 cores, AdamW, a first compilation of 8.7 s; a later process finds its
 code on disk): 1 M elements in 10 tensors pay after 22,000 steps, 2 M after 16,000, 10 M after 1,900; 2 M in 2,000
 tensors after 250. The figures are in ``benchmarks/results/``.
 """
@@ -100,8 +100,9 @@ def unsuited(param: Tensor, grad: Tensor | None) -> str | None:
     """Why this tensor cannot go through a fast backend at all, or None."""
     if grad is not None and grad.layout != torch.strided:
         return "sparse gradient"
-    if type(param) not in (Tensor, torch.nn.Parameter):
-        return f"tensor subclass {type(param).__name__}"
+    for tensor in (param, grad):
+        if tensor is not None and type(tensor) not in (Tensor, torch.nn.Parameter):
+            return f"tensor subclass {type(tensor).__name__}"
     if param.dtype not in FAST_DTYPES:
         return f"dtype {param.dtype}"
     return None

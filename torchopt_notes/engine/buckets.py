@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from .backends import COMPILE_FROM, Backend
+from .backends import COMPILE_FROM, Backend, unsuited
 from .layout import span, state_shape
 from .norms import WITHOUT_FP64
 from .rule import Variant
@@ -177,10 +177,12 @@ class Bucket:
             self._state_facts = list(map(Facts, columns))
 
     def _still_of_its_kind(self, grads: list[Tensor]) -> bool:
-        """``model.double()`` and ``model.cuda()`` change parameters and gradients in place."""
+        """``model.double()`` and ``model.cuda()`` change parameters and gradients in place, as does ``.data =``."""
         kind = self.kind
+        if kind.backend != "eager" and any(map(unsuited, self.params, grads)):
+            return False
         return (
-            list(map(Tensor.size, self.params)) == self.shapes
+            list(map(Tensor.size, self.params)) == list(map(Tensor.size, grads)) == self.shapes
             and all(param.dtype is kind.dtype and param.device == kind.device for param in self.params)
             and all(grad.dtype is kind.grad_dtype and grad.layout is kind.grad_layout for grad in grads)
         )

@@ -79,7 +79,8 @@ class CompiledRunner:
         """
         kind = self.bucket.kind
         addresses = [list(map(Tensor.data_ptr, column)) for column in states.columns]
-        self._states_moved = self.bucket.relaid or addresses != self._addresses
+        # Kept until a step is really taken: this one may be skipped.
+        self._states_moved |= self.bucket.relaid or addresses != self._addresses
         if self._states_moved:
             for column, dtype in zip(states.columns, kind.state_dtypes, strict=True):
                 if not all(state.dtype is dtype and state.device == kind.device for state in column):
@@ -200,10 +201,7 @@ class CompiledRunner:
 
     def _update(self, values: Tensor, param: Tensor, grad: Tensor, state: list[Tensor]) -> None:
         """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
-        numel = param.numel()
-        if grad.numel() != numel:  # the code would read on behind its end
-            raise RuntimeError(f"{self.bucket.owner}: a gradient of {grad.numel():,} elements for {numel:,} weights")
-        if numel == 0:
+        if param.numel() == 0:
             return
         if self._whole and 1 in self._sizes(param):
             # torch.compile would compile again for a size of 1, and padding would change what is averaged.
@@ -250,6 +248,7 @@ class CompiledRunner:
             self._version = self.steps.version
             # Adopted states lie elsewhere now, by our own doing.
             self._addresses = [[s[name].data_ptr() for s in states.dicts] for name in self.bucket.kind.state_names]
+            self._states_moved = False
         return self._parts
 
     def _new_part(self, group: int, members: list[int], states: States) -> Part:

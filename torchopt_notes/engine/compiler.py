@@ -5,6 +5,7 @@ it prepares for what an update never needs. That takes several times as long as 
 has just flushed the caches: 0.1 of 11 ms for 20 million elements. Here the engine has already made sure of it: every
 argument is a dense vector of a known dtype with more than one element. So the first call goes through torch.compile,
 and later ones straight to the code that Inductor made; the first of each size, if the code was specialised to some.
+Where this torch's compiler does not let itself be looked at in this way, all calls go through torch.compile.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
+import threading
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -45,6 +48,9 @@ Code: TypeAlias = Callable[[list[Any]], Any]
 Place: TypeAlias = tuple[int, int | None]
 """Which of our arguments, and along which axis if its length there is meant."""
 
+CALLS_OUT = re.compile(r"\b(aten|extern_kernels|torch\.ops)\.\w+\(")
+"""In generated code, a call that looks at more of a tensor than its address."""
+
 ANY: tuple[torch.Size, ...] = ()
 """Stands for all sizes."""
 
@@ -69,6 +75,7 @@ class CompiledFunction:
         self._compiled = torch.compile(function, backend=self._compile, dynamic=True, fullgraph=True)
         self._routes: dict[tuple[torch.Size, ...], Route] = {}
         self._threads = 0
+        self._lock = threading.RLock()
         self._sizes: tuple[torch.Size, ...] = ()
         self._arguments: tuple[Tensor, ...] = ()
 
@@ -80,13 +87,14 @@ class CompiledFunction:
             # The code looks at addresses alone, so nothing needs to be viewed as a vector.
             route.code([arguments[i] if axis is None else self._length(arguments[i], axis) for i, axis in route.places])
             return
-        self._sizes = tuple(tensor.shape for tensor in tensors)
         form = flat if self._as_vectors else _outside_of_autograd
-        self._arguments = (numbers, *map(form, tensors))
-        try:
-            self._compiled(*self._arguments)
-        finally:
-            self._arguments = ()  # nothing is kept alive
+        with self._lock:  # threads of a user may share this function, and must not note each other's sizes
+            self._sizes = tuple(tensor.shape for tensor in tensors)
+            self._arguments = (numbers, *map(form, tensors))
+            try:
+                self._compiled(*self._arguments)
+            finally:
+                self._arguments = ()  # nothing is kept alive
 
     def _route(self, numbers: Tensor, tensors: tuple[Tensor, ...]) -> Route | None:
         """The short way, if it is known by now. Code that sums has room for as many threads as it was compiled for."""
@@ -102,11 +110,13 @@ class CompiledFunction:
         from torch._functorch import config
         from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
-        sizes = _Sizes(graph)
+        sizes = _Sizes.of(graph)
 
         def innermost(*args: Any, **kwargs: Any) -> Any:
             made: Any = compile_fx_inner(*args, **kwargs)
-            code: Code = made.current_callable
+            code: Code | None = getattr(made, "current_callable", None)
+            if sizes is None or code is None or CALLS_OUT.search(getattr(made, "source_code", "aten")):
+                return made
 
             def first_call(given: list[Any]) -> Any:
                 places = _places(given, self._arguments, sizes.sources)
@@ -114,7 +124,9 @@ class CompiledFunction:
                     self._threads = torch.get_num_threads()
                     self._routes.clear()
                 if places:
-                    self._routes[self._sizes if sizes.assumed() else ANY] = Route(code, places)
+                    # Of matrices, equal lengths would be taken for one.
+                    any_size = self._as_vectors and not sizes.assumed()
+                    self._routes[ANY if any_size else self._sizes] = Route(code, places)
                 return code(given)
 
             made.current_callable = first_call
@@ -138,8 +150,13 @@ class _Sizes:
             None for the others.
     """
 
-    def __init__(self, graph: Any) -> None:
-        values = [node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"]
+    @classmethod
+    def of(cls, graph: Any) -> _Sizes | None:
+        """None where the compiler does not say what its values are like."""
+        values = [node.meta.get("example_value") for node in graph.graph.nodes if node.op == "placeholder"]
+        return cls(values) if all(isinstance(value, (Tensor, torch.SymInt)) for value in values) else None
+
+    def __init__(self, values: Sequence[Any]) -> None:
         found: dict[Any, tuple[int, int]] = {}
         for i, value in enumerate(values):
             if not isinstance(value, torch.SymInt):
@@ -162,6 +179,8 @@ def _places(
     given: Sequence[Any], arguments: Sequence[Tensor], sources: Sequence[tuple[int, int] | None]
 ) -> list[Place]:
     """Where among ``arguments`` the code finds what it is given; empty unless all of that is there, and on the CPU."""
+    if len(given) != len(sources):
+        return []
     known = {id(argument): i for i, argument in enumerate(arguments)}
     others = [value for value, source in zip(given, sources, strict=True) if source is None]
     if not all(id(value) in known and value.device.type == "cpu" for value in others):

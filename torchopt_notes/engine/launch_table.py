@@ -80,12 +80,13 @@ class LaunchTable:
         in_graph = capturing()
         if not (moved or in_graph or self._outdated):
             return self._table.tensor
+        # First of all: whatever fails below, the next call must not take the old table for this one.
+        self._outdated = True
         for slot in moved:
             self._on_host[slot] = addresses[slot]
             self._slot_aligned[slot] = self._on_host[slot] % ALIGNMENT == 0
         self._noted = addresses
         self._lay_out()
-        self._outdated = True
         table = self._table.write(self._on_host)
         # What is written during a capture goes to memory of the graph's own.
         self._outdated = in_graph
@@ -95,10 +96,10 @@ class LaunchTable:
         """Makes the chunk maps anew if other tensors are aligned than before."""
         aligned: npt.NDArray[np.bool_] = np.logical_and.reduce(self._slot_aligned[self._shaped])
         if self._aligned is None or not np.array_equal(aligned, self._aligned):
-            self._aligned = aligned
             maps = [(flag, ChunkMap(self.device, self.numels_on_host, aligned == flag)) for flag in (True, False)]
             self.maps = [(flag, chunks) for flag, chunks in maps if chunks.programs]
             self.version += 1
+            self._aligned = aligned
 
 
 def _addresses(columns: Sequence[Sequence[Tensor]]) -> list[list[int]]:
