@@ -38,7 +38,7 @@ of whole seconds."""
 PARTS = ("-quick", "-part")
 """How the names of results end that are not the whole."""
 
-TRAINING_STEPS = 300
+TRAINING_STEPS = 100
 LINEAR_FROM, LINEAR_TIMES = 20 * MILLION, 10
 
 Progress = Callable[[str, int, int], object]

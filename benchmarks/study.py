@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import math
 import time
@@ -178,7 +177,7 @@ class Study:
             made.start.append(_looked_at(params))
             optimizer = make(self.case.groups(params), **extra)
             run = bind(self.operation, contestant, optimizer, params, self.device)
-            step = Step(run, functools.partial(_restore, params, [param.grad for param in params]))
+            step = Step(run, _Gradients(params))
             began = time.perf_counter()
             step()
             if self.device == "cuda":
@@ -262,11 +261,33 @@ def _looked_at(params: Sequence[torch.nn.Parameter]) -> torch.Tensor:
     return torch.cat([part for param in some for part in (param[:1_000], param[-1_000:])]).double()
 
 
-def _restore(params: Sequence[torch.nn.Parameter], grads: Sequence[torch.Tensor | None]) -> None:
-    """Gives parameters their gradients back: some optimizers take them away, and would have nothing to do next time."""
-    for param, grad in zip(params, grads, strict=True):
-        if param.grad is not grad:
-            param.grad = grad
+class _Gradients:
+    """Gives parameters the gradients that they had.
+
+    Some optimizers take them away, and would have nothing to do next time; others write into them, as clipping does,
+    and would find other numbers there than a backward pass leaves.
+    """
+
+    def __init__(self, params: Sequence[torch.nn.Parameter]) -> None:
+        self._params = params
+        self._grads = [param.grad for param in params]
+        self._copies: list[torch.Tensor | None] = []
+        self._versions = self._now()
+
+    def __call__(self) -> None:
+        for param, grad in zip(self._params, self._grads, strict=True):
+            if param.grad is not grad:
+                param.grad = grad
+        if not self._copies:
+            self._copies = [None if grad is None else grad.clone() for grad in self._grads]
+        if self._now() != self._versions:
+            for grad, copy in zip(self._grads, self._copies, strict=True):
+                if grad is not None and copy is not None:
+                    grad.copy_(copy)
+            self._versions = self._now()
+
+    def _now(self) -> list[int]:
+        return [-1 if grad is None else grad._version for grad in self._grads]
 
 
 def reason(error: Exception) -> str:

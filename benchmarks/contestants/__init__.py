@@ -26,7 +26,9 @@ def find_contestants(patterns: Sequence[str]) -> tuple[Contestant, ...]:
     return tuple(
         one
         for one in CONTESTANTS
-        if one is OURS or any(fnmatchcase(one.name.lower(), pattern.lower()) for pattern in patterns)
+        if one is OURS
+        or one.name in patterns
+        or (not one.by_name and any(fnmatchcase(one.name.lower(), pattern.lower()) for pattern in patterns))
     )
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+MOST_COMPILED = 400
+"""Tensors: over more of them, compiling a step as one graph takes minutes."""
+
 Make = Callable[..., torch.optim.Optimizer]
 
 
@@ -53,6 +56,8 @@ class Contestant:
         devices: on which it runs at all.
         compiled: whether its step is put through ``torch.compile``.
         most_tensors: for how many tensors at most it is measured.
+        left_out: on which devices it would say nothing new, and why.
+        by_name: whether it takes part only where it is asked for by its own name.
         yardstick: whether it is another optimizer, whose bytes per second are the measure of all.
     """
 
@@ -63,6 +68,8 @@ class Contestant:
     devices: tuple[str, ...] = ("cpu", "cuda")
     compiled: bool = False
     most_tensors: float = math.inf
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    by_name: bool = False
     yardstick: bool = False
 
     @property
@@ -82,6 +89,8 @@ class Contestant:
         entry = self.entries.get(optimizer)
         if entry is None:
             raise UnavailableError("has no such optimizer")
+        if device in self.left_out:
+            raise UnavailableError(self.left_out[device])
         if device not in self.devices:
             raise UnavailableError(f"does not run on {device}")
         try:

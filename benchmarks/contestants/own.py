@@ -7,7 +7,7 @@ from typing import Any
 
 from torchopt_notes.optim.registry import optimizers
 
-from .contestant import Contestant, Entry
+from .contestant import MOST_COMPILED, Contestant, Entry
 
 OURS = Contestant(
     "ours",
@@ -20,13 +20,12 @@ EAGER = Contestant(
     "torchopt-notes",
     "torchopt_notes",
     {name: Entry(cls.__name__, fixed={"backend": "eager"}) for name, cls in optimizers().items()},
+    by_name=True,
 )
 
 _COUNTERPARTS = {name: cls.counterpart.__name__ for name, cls in optimizers().items() if cls.counterpart is not None}
 _FOREACH = {name: cls for name, cls in _COUNTERPARTS.items() if name != "sparseadam"}
 _FUSED = {name: cls for name, cls in _COUNTERPARTS.items() if name in ("adam", "adamw", "sgd", "momentum", "adagrad")}
-MOST_COMPILED = 400
-"""Tensors: over more of them, compiling a step of torch's takes minutes."""
 
 
 def _torch(name: str, classes: Mapping[str, str], fixed: Mapping[str, Any], **more: Any) -> Contestant:
@@ -37,7 +36,7 @@ def _torch(name: str, classes: Mapping[str, str], fixed: Mapping[str, Any], **mo
 
 TORCH = (
     _torch("torch default", _COUNTERPARTS, {}),
-    _torch("torch for-loop", _FOREACH, {"foreach": False}),
+    _torch("torch for-loop", _FOREACH, {"foreach": False}, left_out={"cpu": "is torch's default on a CPU"}),
     _torch("torch foreach", _FOREACH, {"foreach": True}),
     _torch("torch fused", _FUSED, {"fused": True}),
     _torch("torch foreach compiled", _FOREACH, {"foreach": True}, compiled=True, most_tensors=MOST_COMPILED),

@@ -3,7 +3,7 @@ they do not."""
 
 from __future__ import annotations
 
-from .contestant import Contestant, Entry
+from .contestant import MOST_COMPILED, Contestant, Entry
 
 PEERS = (
     Contestant(
@@ -16,7 +16,7 @@ PEERS = (
             "sgd": Entry("SGD", fixed={"torch_init": True}),
             "radam": Entry("RAdam"),
             "lion": Entry("Lion"),
-            "adan": Entry("Adan", fixed={"adam_wd": True}),
+            "adan": Entry("Adan"),
             "stableadamw": Entry("StableAdamW"),
         },
     ),
@@ -94,6 +94,7 @@ PEERS = (
             "nadam": Entry("NAdam"),
             "sgd": Entry("SGD", renamed={"momentum": "beta"}),
         },
+        most_tensors=MOST_COMPILED,  # it compiles its step
     ),
     Contestant("lion-pytorch", "lion-pytorch", "lion_pytorch", {"lion": Entry("Lion")}),
     Contestant(

@@ -35,6 +35,9 @@ FEWEST = 5
 SLEEP_CYCLES_PER_SECOND = 2e9
 """Of a GPU's clock, at most: a sleep is meant to last at least as long as the host takes."""
 
+LONGEST_SLEEP = 0.5
+"""Seconds, whatever the host takes."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -131,7 +134,7 @@ _recent_host_times: list[float] = []
 
 
 def _expected_host_time() -> float:
-    return min(2 * max(_recent_host_times, default=1e-3), 0.5)
+    return min(2 * max(_recent_host_times, default=1e-3), LONGEST_SLEEP)
 
 
 def ratio(samples: Mapping[str, Samples], of: str, to: str) -> float:

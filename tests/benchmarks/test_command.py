@@ -15,6 +15,8 @@ from benchmarks.goals import LARGE
 from benchmarks.operations import OPERATIONS
 
 QUICK = ["--device", "cpu", "--quick", "--cases", "tiny-2000", "--peers", "torch fused", "--optimizers", "adamw,lion"]
+# Training, host time and import too: as where all cases are measured.
+WITH_EXTRAS = [*QUICK, "--extras"]
 
 
 def written(folder):
@@ -24,13 +26,14 @@ def written(folder):
 
 def test_it_measures_and_writes(tmp_path, capsys):
     out = tmp_path / "not" / "there yet"
-    assert main([*QUICK, "--out", str(out)]) == 0
+    assert main([*WITH_EXTRAS, "--out", str(out)]) == 0
     path, found = written(out)
     assert found["device"] == "cpu"
     assert found["quick"] is True
     assert found["machine"]["torch"] == torch.__version__
     assert {"cpu", "cores", "threads", "python", "torchopt_notes", "commit"} <= found["machine"].keys()
-    assert min(found["limit"].values()) > 0
+    assert [min(limits.values()) > 0 for limits in found["limits"]] == [True, True]
+    assert path.name.endswith("-fp32-quick.json")
     measured = [(row["optimizer"], row["operation"], row["contestant"]) for row in found["rows"]]
     assert measured == [
         *(("adamw", operation, who) for operation in OPERATIONS for who in ("ours", "torch fused")),
@@ -50,9 +53,11 @@ def test_it_measures_and_writes(tmp_path, capsys):
     assert (ours["contestant"], theirs["contestant"]) == ("ours", "torch fused")
     assert ours["final_loss"] == pytest.approx(theirs["final_loss"], rel=1e-4)
     shown, tables = capsys.readouterr().out, path.with_suffix(".md").read_text()
-    for title in ("adamw, tiny-2000 (24 tensors, 1,152 elements, float32", "A GPT trained by AdamW", "Goals"):
+    for title in ("adamw, tiny-2000 (24 tensors, 1,152 elements, float32", "A GPT trained by AdamW"):
         assert title in shown
         assert title in tables
+    # Of small likenesses nobody can say whether they reach what is asked of the real ones.
+    assert "Goals" not in shown + tables
     assert "torch fused (lion): has no such optimizer" in shown
     assert (out / path.stem / "speed.svg").stat().st_size > 0
 
@@ -60,7 +65,7 @@ def test_it_measures_and_writes(tmp_path, capsys):
 @pytest.mark.full
 def test_it_measures_everybody_in_more_cases(tmp_path):
     cases = ["groups-465", "half-missing", "lora-7b", "one-20m"]
-    assert main(["--device", "cpu", "--quick", "--cases", ",".join(cases), "--out", str(tmp_path)]) == 0
+    assert main(["--device", "cpu", "--quick", "--extras", "--cases", ",".join(cases), "--out", str(tmp_path)]) == 0
     _, found = written(tmp_path)
     for key in ("case", "optimizer", "contestant"):
         names = {row[key] for row in found["rows"]} | {one[key] for one in found["skipped"]}
@@ -94,8 +99,47 @@ def test_only_ours_being_wrong_is_1(refused, code, monkeypatch, capsys):
         return Verdict(False, "scenario longer: step 3") if one.name == refused else Verdict(True)
 
     monkeypatch.setattr(study, "examine", examine)
-    assert main(QUICK) == code
+    assert main(WITH_EXTRAS) == code
     assert (f"{refused} is wrong: scenario longer: step 3" in capsys.readouterr().out) is (refused != "nobody")
+
+
+@pytest.mark.usefixtures("_little")
+def test_what_was_measured_survives_a_failure(monkeypatch, tmp_path):
+    def fail(*arguments):
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(study, "examine", lambda *arguments: Verdict(True))
+    monkeypatch.setattr(campaign.end_to_end, "train", fail)
+    with pytest.raises(MemoryError, match="no more"):
+        main([*WITH_EXTRAS, "--out", str(tmp_path)])
+    _, found = written(tmp_path)
+    assert {row["optimizer"] for row in found["rows"]} == {"adamw", "lion"}
+    assert "training" not in found
+
+
+@pytest.mark.usefixtures("_little")
+def test_without_all_cases_nothing_else_is_measured_unless_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "examine", lambda *arguments: Verdict(True))
+    found = {}
+    for name, arguments in (("plain", QUICK), ("extras", WITH_EXTRAS)):
+        assert main([*arguments, "--out", str(tmp_path / name)]) == 0
+        found[name] = written(tmp_path / name)[1]
+    assert {"training", "host", "import"} <= found["extras"].keys()
+    assert found["plain"].keys().isdisjoint({"training", "host", "import", "linearity"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "suffix"),
+    [
+        ({}, ""),
+        ({"quick": True}, "-quick"),
+        ({"cases": ["tiny-2000"]}, "-part"),
+        ({"peers": ["torch*"]}, "-part"),
+        ({"optimizers": ["lion"]}, "-part"),
+    ],
+)
+def test_a_part_is_not_written_where_the_whole_is(asked, suffix):
+    assert Campaign("cpu", **asked).suffix == suffix
 
 
 BAD = [

@@ -56,6 +56,8 @@ def test_each_of_ours_and_of_torchs_steps(one, optimizer):
 
 
 def test_every_optimizer_that_is_measured_is_ours():
+    same_as_another, sparse_only = "momentum", "sparseadam"
+    assert OURS.entries.keys() - HYPERPARAMETERS.keys() == {same_as_another, sparse_only}
     assert HYPERPARAMETERS.keys() <= OURS.entries.keys()
     assert EAGER.entries.keys() == OURS.entries.keys()
 

@@ -1,5 +1,9 @@
 """One case: who is timed, who is not and why, and that everybody has the same work in every round."""
 
+import dataclasses
+import functools
+import unittest.mock
+
 import pytest
 import torch
 
@@ -42,6 +46,24 @@ def run(*others, verdicts=None, case="tiny-2000", optimizer="adamw", operation="
     return list(made.run({} if verdicts is None else verdicts))
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_what_was_timed_is_compared_too(factor):
+    """The gate sees small tensors only, and no clipping."""
+
+    def hurried(contestant, optimizer, hyper, device):
+        return functools.partial(torch.optim.AdamW, **{**hyper, "lr": factor * hyper["lr"]})
+
+    other = dataclasses.replace(FUSED, name="another")
+    with unittest.mock.patch.object(type(FUSED), "maker", _only_for("another", hurried, type(FUSED).maker)):
+        _, theirs = run(other)
+    assert bool(theirs.wrong) is (factor != 1.0)
+    assert bool(theirs.seconds) is (factor == 1.0)
+
+
+def _only_for(name, one, otherwise):
+    return lambda self, *arguments: (one if self.name == name else otherwise)(self, *arguments)
+
+
 def test_ours_comes_first_and_everybody_has_ours_beside_it():
     ours, theirs = run(FUSED)
     assert [row.contestant for row in (ours, theirs)] == ["ours", "torch fused"]
@@ -70,8 +92,17 @@ def test_gradients_that_are_taken_away_are_given_back_before_every_step():
 
 
 def test_they_would_be_missed(monkeypatch):
-    monkeypatch.setattr(study, "_restore", lambda params, grads: None)
+    monkeypatch.setattr(study._Gradients, "__call__", lambda self: None)
     assert found_at_each_step() == {3, 0}
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_gradients_that_are_written_into_are_what_they_were_before_every_step(restored, monkeypatch):
+    """As pytorch_optimizer's NovoGrad does, and clipping."""
+    if not restored:
+        monkeypatch.setattr(study._Gradients, "__call__", lambda self: None)
+    _, theirs = run(contestant(cls="Writing"))
+    assert bool(theirs.wrong) is not restored
 
 
 def test_parameters_without_gradients_stay_so():

@@ -69,6 +69,17 @@ class Refusing(OtherAdamW):
         raise AssertionError("needs another machine")
 
 
+class Writing(OtherAdamW):
+    """Leaves other numbers in the gradients."""
+
+    def step(self):
+        super().step()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    param.grad.neg_()
+
+
 class Greedy(OtherAdamW):
     """Takes gradients away when it has used them, and remembers how many it found at each step."""
 

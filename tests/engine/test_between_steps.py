@@ -94,18 +94,25 @@ CHANGES = {
 HARMLESS = ("nothing", "a gradient in another precision", "states in another order", "a state of nobody's")
 
 
-def _results(change, backend, *, maximize_odd=False):
+def _results(change, backend, *, maximize_odd=False, skipped=False):
     """Parameters and states after a change in the middle of some steps whose gradients stay where they are."""
     torch.manual_seed(0)
     params = [torch.nn.Parameter(torch.randn(6, 6)) for _ in range(4)]
     groups = [{"params": [p], "maximize": maximize_odd and i % 2 == 1} for i, p in enumerate(params)]
-    optimizer = AdamW(groups, lr=0.1, backend=backend)
+    optimizer = AdamW(groups, lr=0.1, backend=backend, skip_nonfinite=skipped)
     for param in params:
         param.grad = torch.randn(6, 6)
     for step in range(5):
         if step == 3:
             change(optimizer, params)
+            if skipped:
+                kept = [param.grad for param in params]
+                params[1].grad = torch.full_like(params[1], torch.nan)
+                optimizer.step()
+                for param, grad in zip(params, kept, strict=True):
+                    param.grad = grad
         optimizer.step()
+    assert optimizer.skipped_steps == skipped
     return [*params, *[optimizer.state[param][name] for param in params for name in ("exp_avg", "exp_avg_sq", "step")]]
 
 
@@ -124,6 +131,27 @@ def test_a_change_is_noticed(change, guards, backend, monkeypatch):
 def test_a_change_is_noticed_where_buckets_are_interleaved(change, backend):
     expected = _results(CHANGES[change], "eager", maximize_odd=True)
     assert_close(_results(CHANGES[change], backend, maximize_odd=True), expected)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_before_a_step_that_is_skipped_is_noticed_after_it(change, backend):
+    expected = _results(CHANGES[change], "eager", skipped=True)
+    assert_close(_results(CHANGES[change], backend, skipped=True), expected)
+
+
+def test_a_gradient_of_another_shape_is_refused_before_anything_is_changed(backend):
+    params = [torch.nn.Parameter(torch.ones(2, 6)) for _ in range(2)]
+    optimizer = AdamW(params, lr=0.1, backend=backend)
+    for param in params:
+        param.grad = torch.ones(2, 6)
+    optimizer.step()
+    before = [tensor.clone() for tensor in (*params, *(optimizer.state[param]["step"] for param in params))]
+    for shape in ((6, 2), (1, 6), (12,)):
+        params[1].grad.data = torch.ones(shape)
+        with pytest.raises(RuntimeError, match=r"a parameter of shape \(2, 6\) has a gradient of shape"):
+            optimizer.step()
+        after = (*params, *(optimizer.state[param]["step"] for param in params))
+        assert all(map(torch.equal, before, after))
 
 
 @pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])

@@ -136,6 +136,46 @@ def test_code_that_sums_is_not_used_with_more_threads_than_it_has_room_for(compi
     assert compilations() == 2
 
 
+@pytest.mark.parametrize("missing", ["the code", "its source", "a length"])
+def test_a_compiler_that_cannot_be_looked_at_is_used_the_long_way(missing, compilations, monkeypatch):
+    from torch._inductor import compile_fx
+
+    from torchopt_notes.engine import compiler
+
+    genuine = compile_fx.compile_fx_inner
+
+    class Closed:
+        """What an inner compiler may return as well: something that is called."""
+
+        def __init__(self, made):
+            self._made = made
+
+        def __call__(self, given):
+            return self._made(given)
+
+    def inner(*args, **kwargs):
+        made = genuine(*args, **kwargs)
+        if missing == "the code":
+            return Closed(made)
+        if missing == "its source":
+            made.source_code = "extern_kernels.mm(a, b)"
+        return made
+
+    monkeypatch.setattr(compile_fx, "compile_fx_inner", inner)
+    if missing == "a length":
+        monkeypatch.setattr(compiler._Sizes, "of", classmethod(lambda cls, graph: None))
+    param = torch.nn.Parameter(torch.zeros(20_000))
+    optimizer = SGD([param], lr=0.5, backend="compiled")
+
+    def step():
+        param.grad = torch.ones(20_000)
+        optimizer.step()
+
+    step()
+    assert through_torch_compile(monkeypatch, step) > 0
+    assert torch.equal(param, torch.full_like(param, -1.0))
+
+
 def test_code_that_was_made_for_some_sizes_is_not_used_for_others():
     """Adafactor's sums by blocks of rows are specialised to the number of blocks being none, one or more."""
     torch.manual_seed(0)

@@ -38,6 +38,23 @@ def writes(monkeypatch):
     return found
 
 
+def test_after_a_failure_the_old_table_is_not_taken_for_the_new_one(monkeypatch):
+    columns = make_columns()
+    table = make_table(columns)
+    point(table, columns)
+    columns[0][1] = torch.zeros(11)[1:]  # no longer aligned, so there must be other maps
+
+    def fail(*arguments):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(launch_table, "upload", fail)
+        with pytest.raises(MemoryError):
+            point(table, columns)
+    assert point(table, columns).tolist() == addresses(columns)
+    assert [aligned for aligned, _ in table.maps] == [True, False]
+
+
 @pytest.mark.parametrize("slot", range(3))
 def test_a_tensor_that_moves(slot, writes):
     columns = make_columns()
