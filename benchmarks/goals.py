@@ -14,7 +14,7 @@ ON_GPU = ("nadam", "radam", "rmsprop", "adadelta", "lamb", "lion")
 LARGE = {"cpu": "one-20m", "cuda": "one-200m"}
 """The case in which every optimizer is measured."""
 
-NOT_PEERS = ("ours", "ours, eager", "torch default", "torch for-loop", YARDSTICK.name)
+NOT_PEERS = ("ours", "ours eager", "torch default", "torch for-loop", YARDSTICK.name)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _optimizers(result: dict[str, Any], several: Sequence[tuple[tuple[str, ...],
 
 
 COLUMNS = (
-    *("contestant", "ms", "± %", "host µs", "GB/s", "% of limit", "ours is faster"),
+    *("contestant", "ms", "± %", "host µs", "GB/s", "% of limit", "ours beside it, ms", "ours is faster"),
     *("first s", "extra MB", "launches"),
 )
 """``GB/s`` counts the fewest bytes that the update must move, whatever the contestant moves. ``ours is faster`` is the
@@ -126,11 +126,15 @@ def _line(row: dict[str, Any], moved: int, best: float) -> list[str]:
         f"{statistics.median(row['host']) * 1e6:.0f}",
         f"{moved / median / 1e9:.1f}",
         f"{100 * moved / median / best:.0f}",
-        "" if row["contestant"] == "ours" else f"{row['speed']:.2f}×",
+        *(("", "") if row["contestant"] == "ours" else _beside(row)),
         f"{row['first']:.2f}",
         f"{row['extra'] / 1e6:.1f}",
         "–" if row["launches"] is None else str(row["launches"]),
     ]
+
+
+def _beside(row: dict[str, Any]) -> tuple[str, str]:
+    return f"{statistics.median(row['ours']) * 1e3:.3f}", f"{row['speed']:.2f}×"
 
 
 def _title(key: tuple[str, str, str, str], rows: Sequence[dict[str, Any]]) -> str:

@@ -31,7 +31,7 @@ result = time.perf_counter() - start
 """
 STEPS = {
     "ours": ("torchopt_notes.AdamW([param], backend='compiled')", "optimizer.step"),
-    "ours, eager": ("torchopt_notes.AdamW([param], backend='eager')", "optimizer.step"),
+    "ours eager": ("torchopt_notes.AdamW([param], backend='eager')", "optimizer.step"),
     "torch foreach compiled": ("torch.optim.AdamW([param], foreach=True)", "torch.compile(optimizer.step)"),
     "torch fused": ("torch.optim.AdamW([param], fused=True)", "optimizer.step"),
 }

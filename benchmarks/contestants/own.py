@@ -16,7 +16,7 @@ OURS = Contestant(
     {name: Entry(cls.__name__) for name, cls in optimizers().items()},
 )
 EAGER = Contestant(
-    "ours, eager",
+    "ours eager",
     "torchopt-notes",
     "torchopt_notes",
     {name: Entry(cls.__name__, fixed={"backend": "eager"}) for name, cls in optimizers().items()},

@@ -17,7 +17,7 @@ from benchmarks.contestants.own import EAGER, TORCH
 from benchmarks.contestants.peers import PEERS
 from tests.benchmarks.wrong import contestant
 
-AT_HOME = (OURS, EAGER, *TORCH)
+AT_HOME = tuple(one for one in (OURS, EAGER, *TORCH) if "cpu" not in one.left_out)
 ADAMW = HYPERPARAMETERS["adamw"]
 
 
@@ -77,6 +77,12 @@ def test_torchs_forms_are_what_they_are_called(flag):
     assert plain is not True
 
 
+def test_the_reference_takes_part_only_by_its_name():
+    assert EAGER not in find_contestants(["*"])
+    assert EAGER not in find_contestants(["ours*"])
+    assert EAGER in find_contestants(["ours eager"])
+
+
 def test_ours_eager_is_eager():
     ours, eager = (one.maker("adamw", ADAMW, "cpu")(some_params()).backend for one in (OURS, EAGER))
     assert (ours, eager) == ("auto", "eager")
@@ -106,8 +112,9 @@ def test_only_the_yardstick_is_one():
         (contestant(devices=("cuda",)), "adamw", "cpu", "does not run on cpu"),
         (find_contestants(["torch fused"])[1], "lion", "cpu", "has no such optimizer"),
         (find_contestants(["apex"])[1], "adamw", "cpu", "does not run on cpu"),
+        (find_contestants(["torch for-loop"])[1], "adamw", "cpu", "is torch's default on a CPU"),
     ],
-    ids=["module", "class", "optimizer", "device", "torch", "apex"],
+    ids=["module", "class", "optimizer", "device", "torch", "apex", "for-loop"],
 )
 def test_who_cannot_run_says_why(one, optimizer, device, reason):
     with pytest.raises(UnavailableError, match=reason):
@@ -176,7 +183,7 @@ def test_names_and_patterns_find_contestants_and_always_ours():
     assert [one.name for one in find_contestants(["TORCH f*"])] == [
         *("ours", "torch for-loop", "torch foreach", "torch fused", "torch foreach compiled")
     ]
-    assert find_contestants(["*"]) == CONTESTANTS
+    assert find_contestants(["*"]) == tuple(one for one in CONTESTANTS if not one.by_name)
     assert len({one.name for one in CONTESTANTS}) == len(CONTESTANTS)
 
 

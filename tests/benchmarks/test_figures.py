@@ -110,13 +110,13 @@ def test_linearity_is_time_per_element(monkeypatch):
     monkeypatch.setattr(
         module, "take_turns", lambda *arguments: {"small": Samples([1.0, 1.0]), "large": Samples([20.0, 30.0])}
     )
-    found = linearity("cpu", torch.float32, 2, small=4_000)
+    found = linearity("cpu", torch.float32, 2, small=4_000, times=10)
     assert found["elements"] == [4_000, 40_000]
     assert found["ratio"] == 2.5
 
 
 def test_linearity_runs():
-    found = linearity("cpu", torch.float32, 5, small=4_000)
+    found = linearity("cpu", torch.float32, 5, small=4_000, times=10)
     assert found["ratio"] > 0
     assert [len(raw) for raw in found["raw"].values()] == [5, 5]
 

@@ -79,7 +79,7 @@ def test_rows_that_are_gone_are_named():
     old, new = result(noisy(1), noisy(2, optimizer="lion")), result(noisy(3))
     assert said(old, new) == [
         NOTHING.format(1),
-        "No longer measured: one-20m, lion, step, cpu, float32, torch fused",
+        "No longer measured: one-20m, lion, step, cpu, float32, torch fused, 20000000",
     ]
     assert said(new, old) == [NOTHING.format(1)]
 
@@ -87,9 +87,8 @@ def test_rows_that_are_gone_are_named():
 def test_who_was_right_and_is_wrong_is_named():
     old, new = result(noisy(1)), result(wrong("torch fused", "scenario longer: step 3"))
     lines = said(old, new)
-    assert (
-        "Right before, and wrong now: one-20m, adamw, step, cpu, float32, torch fused: scenario longer: step 3" in lines
-    )
+    what = "one-20m, adamw, step, cpu, float32, torch fused, 20000000"
+    assert f"Right before, and wrong now: {what}: scenario longer: step 3" in lines
     assert not any("wrong" in line for line in said(new, new))
 
 

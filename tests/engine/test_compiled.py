@@ -145,7 +145,9 @@ def test_a_compiler_that_cannot_be_looked_at_is_used_the_long_way(missing, compi
     genuine = compile_fx.compile_fx_inner
 
     class Closed:
-        """What an inner compiler may return as well: something that is called."""
+        """What an inner compiler may return as well: something that is called, with a list."""
+
+        _boxed_call = True
 
         def __init__(self, made):
             self._made = made
