@@ -5,6 +5,12 @@ from __future__ import annotations
 
 from .contestant import MOST_COMPILED, Contestant, Entry
 
+# apex's, and those made after it.
+_FUSED_ADAM = {
+    "adam": Entry("FusedAdam", fixed={"adam_w_mode": False}),
+    "adamw": Entry("FusedAdam", fixed={"adam_w_mode": True}),
+}
+
 PEERS = (
     Contestant(
         "optimi",
@@ -102,8 +108,7 @@ PEERS = (
         "apex",
         "apex.optimizers",
         {
-            "adam": Entry("FusedAdam", fixed={"adam_w_mode": False}),
-            "adamw": Entry("FusedAdam", fixed={"adam_w_mode": True}),
+            **_FUSED_ADAM,
             "sgd": Entry("FusedSGD"),
             "adagrad": Entry("FusedAdagrad"),
             "lamb": Entry("FusedLAMB", fixed={"max_grad_norm": 0.0}),
@@ -116,8 +121,7 @@ PEERS = (
         "transformer-engine",
         "transformer_engine.pytorch.optimizers",
         {
-            "adam": Entry("FusedAdam", fixed={"adam_w_mode": False}),
-            "adamw": Entry("FusedAdam", fixed={"adam_w_mode": True}),
+            **_FUSED_ADAM,
             "sgd": Entry("FusedSGD"),
         },
         devices=("cuda",),
@@ -126,10 +130,7 @@ PEERS = (
         "DeepSpeed",
         "deepspeed",
         "deepspeed.ops.adam",
-        {
-            "adam": Entry("FusedAdam", fixed={"adam_w_mode": False}),
-            "adamw": Entry("FusedAdam", fixed={"adam_w_mode": True}),
-        },
+        _FUSED_ADAM,
         devices=("cuda",),
     ),
     Contestant(

@@ -18,11 +18,11 @@ Backend = Literal["auto", "eager", "compiled", "triton"]
 BACKENDS: tuple[Backend, ...] = ("auto", "eager", "compiled", "triton")
 
 COMPILE_FROM = 2_000_000
-"""Elements in a bucket from which ``auto`` compiles on CPU: there a cold compilation pays after about 16,000 steps.
+"""Elements in a bucket from which ``auto`` compiles on CPU: there a cold compilation pays after some thousand steps.
 
-Measured by ``python -m benchmarks thresholds`` (2 cores, AdamW, a first compilation of 8.7 s; a later process finds its
-code on disk): 1 M elements in 10 tensors pay after 22,000 steps, 2 M after 16,000, 10 M after 1,900; 2 M in 2,000
-tensors after 250. The figures are in ``benchmarks/results/``.
+Measured by ``python -m benchmarks thresholds`` (2 cores, AdamW, a first compilation of 15 s; a later process finds its
+code on disk): 1 M elements in 10 tensors pay after 15,000 steps, 2 M after 7,600, 10 M after 2,000; 2 M in 2,000
+tensors after 220. The figures are in ``benchmarks/results/``.
 """
 
 _broken: list[str] = []

@@ -2,7 +2,7 @@
 
 At every call torch.compile checks that the arguments still are what the code was compiled for, and autograd's part of
 it prepares for what an update never needs. That takes several times as long as usual when the update of a large tensor
-has just flushed the caches: 0.1 of 11 ms for 20 million elements. Here the engine has already made sure of it: every
+has just flushed the caches. Here the engine has already made sure of it: every
 argument is a dense vector of a known dtype with more than one element. So the first call goes through torch.compile,
 and later ones straight to the code that Inductor made; the first of each size, if the code was specialised to some.
 Where this torch's compiler does not let itself be looked at in this way, all calls go through torch.compile.

@@ -19,9 +19,8 @@ from .layout import is_dense, real, real_numel
 STAGE_BELOW = 16_384
 """Elements below which a tensor is staged.
 
-Measured by ``python -m benchmarks thresholds`` (AdamW, 2 cores), per tensor: staged 4.3 µs at 2,048 elements, 9.3 at
-8,192, 14.2 at 16,384 and 26.4 at 32,768; with a call of its own 20.1, 22.1, 24.1 and 30.6 µs. The gain ends between the
-last two, where runs differ about which is faster.
+Measured by ``python -m benchmarks thresholds`` (AdamW, 2 cores), per tensor: staged 11 µs at 2,048 elements, 21 at
+8,192, 36 at 16,384 and 60 at 32,768; with a call of its own 17, 25, 40 and 51 µs. The gain ends between the last two.
 """
 
 STAGE_ELEMENTS = 1 << 18
