@@ -20,7 +20,8 @@ PARALLEL := -n auto --maxprocesses 8
 
 # What holds on every backend runs twice: the second time on kernels in Triton's interpreter.
 INTERPRETED := tests/kernels tests/clip tests/conformance/test_backends.py tests/gradients \
-	tests/engine/test_between_steps.py tests/engine/test_contract.py tests/engine/test_memory.py tests/engine/test_traps.py \
+	tests/engine/test_between_steps.py tests/engine/test_contract.py tests/engine/test_group_options.py \
+	tests/engine/test_memory.py tests/engine/test_traps.py \
 	tests/optim/test_golden.py tests/optim/test_layerwise.py tests/optim/test_papers.py tests/optim/test_variants.py \
 	tests/properties tests/schedules/test_backends.py tests/testing/test_matrix.py
 

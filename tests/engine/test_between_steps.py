@@ -6,9 +6,15 @@ import torch
 from tests.backends import BACKENDS
 from tests.engine.test_contract import assert_close
 from torchopt_notes import AdamW
-from torchopt_notes.engine import tensor_facts
+from torchopt_notes.engine import addresses, tensor_facts
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch):
+    """The compiled function is used for few tensors too, where it is used at all."""
+    monkeypatch.setattr(addresses, "WORTHWHILE", 1)
 
 
 def _each(change):
@@ -80,6 +86,9 @@ CHANGES = {
     "a gradient of another layout": lambda optimizer, params: setattr(params[0], "grad", params[0].grad.t()),
     "a gradient in another precision": lambda optimizer, params: _widen(params[0].grad),
     "a gradient given up": lambda optimizer, params: setattr(params[0], "grad", None),
+    "gradients elsewhere": lambda optimizer, params: [setattr(p, "grad", p.grad + 0.25) for p in params],
+    "a gradient elsewhere": lambda optimizer, params: setattr(params[1], "grad", params[1].grad + 0.25),
+    "a parameter elsewhere": lambda optimizer, params: setattr(params[2], "data", params[2].data + 0.25),
     "a parameter transposed where it is": lambda optimizer, params: _set_data(params[0]),
     "a new state dict": _new_dict,
     "state dicts swapped": _swap_dicts,

@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 
 from tests.backends import MISSING
 from torchopt_notes import LAMB, SGD, Adafactor, AdamW
-from torchopt_notes.engine.backends import COMPILE_FROM
+from torchopt_notes.engine.backends import COMPILE_FROM, PER_TENSOR
 from torchopt_notes.engine.compiler import compiled_update
 
 pytestmark = pytest.mark.skipif(MISSING["compiled"] is not None, reason=str(MISSING["compiled"]))
@@ -226,12 +226,17 @@ def test_factors_that_do_not_lie_in_one_run_of_memory():
 
 
 def test_auto_compiles_from_the_break_even_on():
-    large = AdamW([torch.nn.Parameter(torch.zeros(COMPILE_FROM))])
-    small = AdamW([torch.nn.Parameter(torch.zeros(COMPILE_FROM - 1))])
-    (large_bucket,), (small_bucket,) = large.explain(), small.explain()
-    assert (large_bucket.backend, small_bucket.backend) == ("compiled", "eager")
-    assert f"compiling pays from {COMPILE_FROM:,}" in large_bucket.reason
-    assert f"compiling would pay from {COMPILE_FROM:,}" in small_bucket.reason
+    """A tensor counts for more than its elements."""
+    enough = COMPILE_FROM - PER_TENSOR
+    for sizes, backend, text in (
+        ([enough], "compiled", f"compiling pays from size {COMPILE_FROM:,}, this is {COMPILE_FROM:,}"),
+        ([enough - 1], "eager", f"compiling would pay from size {COMPILE_FROM:,}, this is {COMPILE_FROM - 1:,}"),
+        ([1] * (COMPILE_FROM // PER_TENSOR), "compiled", "pays from"),
+        ([1] * (COMPILE_FROM // PER_TENSOR - 1), "eager", "would pay from"),
+    ):
+        (bucket,) = AdamW([torch.nn.Parameter(torch.zeros(size)) for size in sizes]).explain()
+        assert bucket.backend == backend
+        assert text in bucket.reason
 
 
 def test_fused_compiles_on_cpu_and_keeps_torchs_step():

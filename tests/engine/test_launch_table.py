@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from torchopt_notes.engine import launch_table
+from torchopt_notes.engine.addresses import WORTHWHILE
 from torchopt_notes.engine.launch_table import LaunchTable
 
 
@@ -75,6 +76,48 @@ def test_nothing_is_written_while_nothing_moves(writes):
     columns[1][0] = torch.zeros(10)
     point(table, columns)
     assert len(writes) == written + 1
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_only_the_last_reading_counts(back, writes):
+    """Between them lies a step that was skipped."""
+    columns = make_columns()
+    table = make_table(columns)
+    point(table, columns)
+    written, before = len(writes), columns[1][0]
+    columns[1][0] = torch.zeros(10)
+    table.read(columns)
+    columns[1][0] = before if back else torch.zeros(10)
+    assert point(table, columns).tolist() == addresses(columns)
+    assert len(writes) == written + (not back)
+
+
+def test_a_step_after_other_tensors_stood_in(writes):
+    columns = make_columns()
+    table = make_table(columns)
+    point(table, columns)
+    table.read(columns)
+    table.point(make_columns())
+    assert point(table, columns).tolist() == addresses(columns)
+
+
+def test_tensors_without_elements():
+    """All at address 0, where a table is before anything was noted."""
+    columns = [[torch.empty(0) for _ in range(5)] for _ in range(3)]
+    table = LaunchTable(torch.device("cpu"), [0] * 5, 3, range(3))
+    assert point(table, columns).tolist() == addresses(columns)
+    columns[1][0] = torch.zeros(10)
+    assert point(table, columns).tolist() == addresses(columns)
+
+
+def test_tensors_that_are_known_to_be_alike():
+    columns = make_columns(n=WORTHWHILE)
+    table = make_table(columns)
+    point(table, columns)
+    columns[1][3] = torch.zeros(11)[1:]
+    table.read(columns, alike=True)
+    assert table.point().tolist() == addresses(columns)
+    assert [aligned for aligned, _ in table.maps] == [True, False]
 
 
 def test_other_tensors_in_their_place():

@@ -175,7 +175,7 @@ def test_step_counts_on_the_device_add_one_launch(launches):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_numbers_worked_out_on_the_device(case):
     """They equal what the host works out in double precision, rounded once, at early and late steps."""
-    from torchopt_notes.engine.buckets import Plan
+    from torchopt_notes.engine.plan import Plan
     from torchopt_notes.engine.rows import DeviceRows
     from torchopt_notes.engine.scalars import N_NUMBERS, row
 

@@ -18,12 +18,16 @@ Backend = Literal["auto", "eager", "compiled", "triton"]
 BACKENDS: tuple[Backend, ...] = ("auto", "eager", "compiled", "triton")
 
 COMPILE_FROM = 2_000_000
-"""Elements in a bucket from which ``auto`` compiles on CPU: there a cold compilation pays after some thousand steps.
+"""The size of a bucket from which ``auto`` compiles on CPU: its elements, and ``PER_TENSOR`` more for each tensor.
 
 Measured by ``python -m benchmarks thresholds`` (2 cores, AdamW, a first compilation of 15 s; a later process finds its
 code on disk): 1 M elements in 10 tensors pay after 15,000 steps, 2 M after 7,600, 10 M after 2,000; 2 M in 2,000
 tensors after 220. The figures are in ``benchmarks/results/``.
 """
+
+PER_TENSOR = 4_000
+"""Elements that a tensor counts for besides its own. It costs eager 35 µs, as much as 35,000 elements do; but small
+models are what tests and first trials run, and there seconds of compiling are felt more than milliseconds of a step."""
 
 _broken: list[str] = []
 

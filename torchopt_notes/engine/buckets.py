@@ -1,22 +1,17 @@
-"""Buckets: the parameters that one call of a backend serves, and the plan that maps parameters to them."""
+"""Buckets: the parameters that one call of a backend serves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
-from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from .backends import COMPILE_FROM, Backend, unsuited
-from .layout import span, state_shape
-from .norms import WITHOUT_FP64
+from .backends import Backend, unsuited
+from .layout import state_shape
 from .rule import Variant
-from .state_places import StatePlaces
 from .tensor_facts import Facts
 from .transform import Signal
 
@@ -190,112 +185,3 @@ class Bucket:
 
 Work: TypeAlias = list[tuple[Runner, list[Tensor], States]]
 """What each bucket's runner needs for a step: gradients and states."""
-
-
-class Plan:
-    """Who runs what in a step. Built once, checked at every step, rebuilt when anything it rests on has changed.
-
-    Args:
-        optimizer: whose parameters are planned.
-        every: plan parameters without a gradient too, as if they had one like themselves (for ``explain``).
-    """
-
-    def __init__(self, optimizer: Optimizer, *, every: bool = False) -> None:
-        self.params = list(_all_params(optimizer))
-        optimizer.decided_on_host = _on_host(optimizer, self.params)
-        shared = _sharing_memory(self.params)
-        self.variants = [optimizer.variant(group) for group in optimizer.param_groups]
-        self.idle: list[Tensor] = []
-        found: dict[Kind, Bucket] = {}
-        for index, group in enumerate(optimizer.param_groups):
-            names = group.get("param_names") or [f"{index}.{i}" for i in range(len(group["params"]))]
-            for name, param in zip(names, group["params"], strict=True):
-                if param.grad is None and not (every and param.requires_grad):
-                    self.idle.append(param)
-                    continue
-                kind = _kind(optimizer, group, self.variants[index], param, shares_memory=id(param) in shared)
-                bucket = found.setdefault(kind, Bucket(kind, type(optimizer).__name__))
-                bucket.members.append(Member(param, index, name))
-                bucket.params.append(param)
-        self.buckets = list(found.values())
-        self._places = StatePlaces()
-        for bucket in self.buckets:
-            _settle(bucket)
-
-    def gather(self, optimizer: Optimizer) -> Work | None:
-        """What each bucket's runner needs for this step, or None when the plan no longer fits the optimizer."""
-        if sum(len(group["params"]) for group in optimizer.param_groups) != len(self.params):
-            return None
-        if not all(map(is_, _all_params(optimizer), self.params)):
-            return None
-        if self.variants != [optimizer.variant(group) for group in optimizer.param_groups]:
-            return None
-        if any(param.grad is not None for param in self.idle):
-            return None
-        found = [(bucket, bucket.gather()) for bucket in self.buckets]
-        known = self._places.read(optimizer.state, self.buckets)
-        work = []
-        for (bucket, grads), dicts in zip(found, known, strict=True):
-            if grads is None:
-                return None
-            assert bucket.runner is not None, "a plan is carried out only after its runners were made"
-            states = optimizer.gather_states(bucket, dicts)
-            if not bucket.runner.fits(grads, states):
-                return None
-            work.append((bucket.runner, grads, states))
-        return work
-
-    def release(self, optimizer: Optimizer) -> None:
-        """Called when another plan has taken this one's place."""
-        kept = {id(param) for param in optimizer.planned_params()}
-        for bucket in self.buckets:
-            if bucket.runner is not None:
-                bucket.runner.release(optimizer, kept)
-
-
-def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
-    return chain.from_iterable(group["params"] for group in optimizer.param_groups)
-
-
-def _on_host(optimizer: Optimizer, params: list[Tensor]) -> bool:
-    """Whether the host looks at gradients before a step: where it need not wait for a device, or nobody else can."""
-    return all(param.device.type in ("cpu", *WITHOUT_FP64) for param in params) and not any(
-        group.get("capturable") for group in optimizer.param_groups
-    )
-
-
-def _sharing_memory(params: list[Tensor]) -> set[int]:
-    """The ids of parameters whose memory overlaps another's: one after the other is the only right order for them."""
-    plain = [param for param in params if type(param) in (Tensor, torch.nn.Parameter) and not param.is_meta]
-    spans = sorted((*span(param), id(param)) for param in plain if param.layout is torch.strided)
-    found: set[int] = set()
-    widest = None
-    for current in spans:
-        if widest is not None and current[0] == widest[0] and current[1] < widest[2]:
-            found |= {widest[3], current[3]}
-        if widest is None or current[0] != widest[0] or current[2] > widest[2]:
-            widest = current
-    return found
-
-
-def _kind(optimizer: Optimizer, group: dict[str, Any], variant: Variant, param: Tensor, *, shares_memory: bool) -> Kind:
-    like = param if param.grad is None else param.grad
-    names = optimizer.state_names(group, param)
-    state = optimizer.state.get(param, {})
-    # A state of another shape than the parameter's is made before it is known.
-    dtypes = tuple(state[name].dtype if name in state else optimizer.state_dtype(name, group, param) for name in names)
-    choice = optimizer.choose(group, param, shares_memory=shares_memory)
-    variant = optimizer.param_variant(variant, group, param)
-    return Kind(*choice, param.device, param.dtype, like.dtype, like.layout, variant, names, dtypes)
-
-
-def _settle(bucket: Bucket) -> None:
-    """Decides between compiled and eager where that depends on how much there is to do."""
-    if bucket.kind.backend == "compiled" and bucket.kind.reason == "auto":
-        elements = bucket.elements
-        if elements >= COMPILE_FROM:
-            reason = f"auto: {elements:,} elements, compiling pays from {COMPILE_FROM:,}"
-            bucket.kind = bucket.kind._replace(reason=reason)
-        else:
-            reason = f"auto: {elements:,} elements, compiling would pay from {COMPILE_FROM:,}"
-            bucket.kind = bucket.kind._replace(backend="eager", reason=reason)

@@ -8,7 +8,7 @@ as an element of one tensor: neither a new learning rate, nor a new step, nor a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from .backends import toolchain_is_broken
 from .buckets import Bucket, States
 from .compiler import CompiledFunction, compiled_sums, compiled_update
 from .eager import advance, carry, update
+from .group_options import Sharing
 from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, real_numel, same_layout, state_shape
 from .norms import power_sums
 from .rule import Scalar
@@ -29,9 +30,16 @@ if TYPE_CHECKING:
     from .optimizer import Optimizer
 
 
+Way: TypeAlias = Literal["in place", "copies", "eager", "nothing"]
+
+
 @dataclass
 class Part:
-    """Members that share a row of numbers: those of one parameter group that have taken the same number of steps."""
+    """Members that share a row of numbers: of parameter groups with the same options, and after as many steps.
+
+    Attributes:
+        group: one of those groups.
+    """
 
     group: int
     members: list[int]
@@ -65,11 +73,13 @@ class CompiledRunner:
         # One buffer serves every call: on CPU a call has read it when it returns, elsewhere it gets a copy.
         self._row_tensor = torch.empty(2 + row_length(rule), dtype=self.dtype, device="cpu")
         self._row = self._row_tensor.numpy()
+        self._sharing = Sharing(bucket.groups)
         self._parts: list[Part] = []
-        self._version = -1
+        self._version = (-1, -1)
         self._function: CompiledFunction | None = None
         self._addresses: list[list[int]] = []
         self._states_moved = True
+        self._ways: dict[int, Way] = {}
 
     def fits(self, grads: list[Tensor], states: States) -> bool:
         """Any layout is handled, tensor by tensor. What is to be run is compiled here, before anything is changed.
@@ -81,6 +91,8 @@ class CompiledRunner:
         addresses = [list(map(Tensor.data_ptr, column)) for column in states.columns]
         # Kept until a step is really taken: this one may be skipped.
         self._states_moved |= self.bucket.relaid or addresses != self._addresses
+        if self.bucket.relaid:
+            self._ways.clear()
         if self._states_moved:
             for column, dtype in zip(states.columns, kind.state_dtypes, strict=True):
                 if not all(state.dtype is dtype and state.device == kind.device for state in column):
@@ -148,6 +160,7 @@ class CompiledRunner:
             self._run_on_device(optimizer, grads, states, signal)
             return
         self.steps.advance(states)
+        self._sharing.refresh(optimizer.group_options, optimizer.param_groups)
         for part in self._current_parts(states):
             first = part.members[0]
             step, carried = float(self.steps.values[first]), self.steps.carried(first)
@@ -161,9 +174,7 @@ class CompiledRunner:
             if isinstance(scale, Tensor):
                 values[0].copy_(scale)
             for i in part.direct:
-                self._update(
-                    values, self.bucket.members[i].param, self._clipped(i, grads[i], numbers, signal), states.of(i)
-                )
+                self._update(values, i, self._clipped(i, grads[i], numbers, signal), states.of(i))
             if part.staging is not None:
                 chosen = [self._clipped(i, grads[i], numbers, signal) for i in part.staged]
                 part.staging.update(self._run_function, values, chosen)
@@ -179,7 +190,7 @@ class CompiledRunner:
                 carry(column[i], value, variant, signal)
             known = (signal.scale, signal.skip, *numbers.values())
             values = torch.stack([self._on_device(value, device) for value in known])
-            self._update(values, member.param, self._clipped(i, grads[i], numbers, signal), states.of(i))
+            self._update(values, i, self._clipped(i, grads[i], numbers, signal), states.of(i))
 
     def _clipped(self, i: int, grad: Tensor, numbers: Row, signal: Signal) -> Tensor:
         """The gradient of a parameter, scaled and clipped by units if that is asked for."""
@@ -199,27 +210,40 @@ class CompiledRunner:
         assert self._function is not None, "fits compiles before anything is run"
         self._function(values, *vectors)
 
-    def _update(self, values: Tensor, param: Tensor, grad: Tensor, state: list[Tensor]) -> None:
-        """Updates one tensor where it lies, or through dense copies if its layout asks for that."""
-        if param.numel() == 0:
-            return
-        if self._whole and 1 in self._sizes(param):
-            # torch.compile would compile again for a size of 1, and padding would change what is averaged.
-            scale, skip, *numbers = values.unbind()
-            line = Row.of(self._variant.rule.scalar_type, numbers)
-            update(param.detach(), grad, state, line, self._variant, Signal(scale, skip))
-            return
+    def _update(self, values: Tensor, i: int, grad: Tensor, state: list[Tensor]) -> None:
+        """Updates one member where it lies, or through dense copies if its layout asks for that."""
+        param = self.bucket.members[i].param
         own = (param, grad, *state)
-        if real_numel(param) > 1 and self._in_order(own):
+        way = self._ways.get(i)
+        if way is None:
+            way = self._ways[i] = self._way(own)
+        if way == "in place":
             self._run_function(values, *(map(as_matrices, own) if self._matrices else own))
             # Autograd must learn of the change, so that a backward pass through the old values fails.
             torch.autograd.graph.increment_version([param])
-            return
+        elif way == "eager":
+            scale, skip, *numbers = values.unbind()
+            line = Row.of(self._variant.rule.scalar_type, numbers)
+            update(param.detach(), grad, state, line, self._variant, Signal(scale, skip))
+        elif way == "copies":
+            self._update_copies(values, own)
+
+    def _way(self, own: tuple[Tensor, ...]) -> Way:
+        """How a member is updated while its tensors are laid out as they are."""
+        param = own[0]
+        if param.numel() == 0:
+            return "nothing"
+        if self._whole and 1 in self._sizes(param):
+            # torch.compile would compile again for a size of 1, and padding would change what is averaged.
+            return "eager"
+        return "in place" if real_numel(param) > 1 and self._in_order(own) else "copies"
+
+    def _update_copies(self, values: Tensor, own: tuple[Tensor, ...]) -> None:
         copies = [as_matrices(copy) if self._matrices else flat(copy) for copy in map(dense_copy, own)]
-        if real_numel(param) == 1:
+        if real_numel(own[0]) == 1:
             copies = [torch.nn.functional.pad(copy, (0, 1)) for copy in copies]
         self._run_function(values, *copies)
-        for tensor, copy in zip((param, *state), (copies[0], *copies[2:]), strict=True):
+        for tensor, copy in zip((own[0], *own[2:]), (copies[0], *copies[2:]), strict=True):
             target = real(tensor)
             target.copy_(copy.reshape(-1)[: target.numel()].view(target.shape))
 
@@ -240,12 +264,13 @@ class CompiledRunner:
     def _current_parts(self, states: States) -> list[Part]:
         """The parts of the last step while they still hold; else new ones."""
         owned = all(p.staging is None or p.staging.owns(_pick(states.columns, p.staged)) for p in self._parts)
-        if self._states_moved or self._version != self.steps.version or not owned:
+        version = (self.steps.version, self._sharing.version)
+        if self._states_moved or self._version != version or not owned:
             chosen: dict[tuple[float, ...], list[int]] = {}
-            for i, key in enumerate(zip(*self.steps.keys(self.groups).tolist(), strict=True)):
+            for i, key in enumerate(zip(*self.steps.keys(self._sharing.of(self.groups)).tolist(), strict=True)):
                 chosen.setdefault(key, []).append(i)
             self._parts = [self._new_part(self.groups[members[0]], members, states) for members in chosen.values()]
-            self._version = self.steps.version
+            self._version = version
             # Adopted states lie elsewhere now, by our own doing.
             self._addresses = [[s[name].data_ptr() for s in states.dicts] for name in self.bucket.kind.state_names]
             self._states_moved = False

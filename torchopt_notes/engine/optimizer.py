@@ -9,16 +9,20 @@ from typing import Any, Unpack, cast, overload
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.optim.optimizer import ParamsT
 
 from . import checks
 from .backends import BACKENDS, Backend, Choice, choose, unsuited
-from .buckets import Bucket, Plan, Runner, Work
+from .buckets import Bucket, Runner, Work
 from .device_array import capturing
 from .explain import Explanation
+from .group_options import GroupOptions
 from .options import GROUP_OPTIONS, REFERENCE_LR, USUAL, EngineOptions, option, unusual
+from .plan import Plan
 from .ruled import RuledOptimizer
 from .scalars import keep_reference
+from .step_hooks import hooked_where_noticed
 from .transform import Signal, is_zero
 
 
@@ -98,6 +102,7 @@ class Optimizer(RuledOptimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
+    @hooked_where_noticed
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Updates every parameter that has a gradient.
 
@@ -110,8 +115,7 @@ class Optimizer(RuledOptimizer):
         Raises:
             RuntimeError: before anything is changed, for gradients or parameters that the optimizer cannot take.
         """
-        # Once the compiler is loaded it may look at any frame, also where it does not trace at the moment.
-        if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
+        if torch.compiler.is_compiling() or _compiler_looks_at_frames():
             return _outside_of_the_graph(self, closure)
         return self._step(closure)
 
@@ -170,6 +174,12 @@ class Optimizer(RuledOptimizer):
             if work is not None:
                 return work
         raise AssertionError("a new plan fits the optimizer it was made from")
+
+    @property
+    def group_options(self) -> GroupOptions:
+        """The options of the parameter groups at this step."""
+        assert self._plan is not None, "asked for while a step is carried out"
+        return self._plan.options
 
     def planned_params(self) -> Iterator[Tensor]:
         """The parameters of the current plan's buckets."""
@@ -260,6 +270,11 @@ def _make_runner(bucket: Bucket) -> Runner:
     from .eager import EagerRunner
 
     return EagerRunner(bucket)
+
+
+def _compiler_looks_at_frames() -> bool:
+    """Whether torch.compile would look at what is called from here, also where it does not trace at the moment."""
+    return "torch._dynamo" in sys.modules and get_eval_frame_callback() is not None
 
 
 # Not torch.compiler.disable: that would import the compiler right here.

@@ -110,6 +110,9 @@ def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
     variant = bucket.kind.variant
     if variant.on_device or (variant.fused and bucket.kind.device.type != "cpu"):
         return True
+    rates = [optimizer.param_groups[group]["lr"] for group in bucket.groups]
+    if optimizer.group_options.lasting and all(type(lr) in PLAIN for lr in rates):
+        return False
     return any(
         type(value) not in PLAIN and isinstance(value, Tensor) and value.device.type != "cpu"
         for group in bucket.groups
