@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchopt_notes.engine import addresses, tensor_facts
-from torchopt_notes.engine.addresses import WORTHWHILE, Addresses, native_read, read_plainly
+from torchopt_notes.engine.addresses import WORTHWHILE, Addresses, native, read_plainly, same
 
 build = pytest.importorskip("triton.runtime.build")
 
@@ -41,38 +41,38 @@ def read_in_python(monkeypatch):
 
 @pytest.fixture
 def afresh():
-    native_read.cache_clear()
+    native.cache_clear()
     yield
-    native_read.cache_clear()
+    native.cache_clear()
 
 
 def test_the_compiled_function_is_there():
     """So that a version of torch or Triton with which it cannot be had is noticed, rather than slow."""
-    assert native_read() is not None
+    assert native() is not None
 
 
 def test_the_compiled_function_finds_what_python_finds():
     column = [*make(), torch.ones(3, device="meta")]
     into = np.full(len(column), -1)
-    assert native_read()(column, into)
+    assert native().read(column, into)
     assert [into.tolist()] == expected([column])
 
 
 @pytest.mark.parametrize("other", [torch.ones(3).as_subclass(Subclass), None, 3, "tensor"], ids=type)
 def test_the_compiled_function_leaves_what_it_does_not_know_to_python(other):
-    assert not native_read()([torch.ones(3), other], np.zeros(2, np.int64))
+    assert not native().read([torch.ones(3), other], np.zeros(2, np.int64))
 
 
 @pytest.mark.parametrize("length", [0, 1, 3])
 def test_the_compiled_function_writes_nowhere_else(length):
     memory = np.full(5, -1)
-    assert not native_read()([torch.ones(3), torch.ones(3)], memory[1 : 1 + length])
+    assert not native().read([torch.ones(3), torch.ones(3)], memory[1 : 1 + length])
     assert memory.tolist() == [-1] * 5
 
 
 def test_the_compiled_function_writes_only_what_is_one_run_of_memory():
     with pytest.raises((TypeError, ValueError, BufferError)):  # Python's versions differ
-        native_read()([torch.ones(3), torch.ones(3)], np.zeros(4, np.int64)[::2])
+        native().read([torch.ones(3), torch.ones(3)], np.zeros(4, np.int64)[::2])
 
 
 def test_tensors_are_met_in_python_first(read_in_python):
@@ -90,7 +90,7 @@ def test_few_tensors_are_read_in_python(read_in_python, afresh):
     for alike in (False, True):
         assert table.read(columns, alike=alike).tolist() == expected(columns)
     assert len(read_in_python) == 2
-    assert native_read.cache_info().currsize == 0  # nothing was compiled
+    assert native.cache_info().currsize == 0  # nothing was compiled
 
 
 @pytest.mark.parametrize("moved", [0, 1, WORTHWHILE - 1])
@@ -155,6 +155,22 @@ class Wrong:
         return self.answer
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_whether_lists_hold_the_same_objects(compiled, afresh):
+    assert not compiled or native() is not None
+    column = make()
+    others = [torch.ones(3), None]
+    assert same(column, list(column))
+    assert same([], [])
+    assert not same(column, column[:-1])
+    assert not same(column[:-1], column)
+    for place in (0, WORTHWHILE // 2, WORTHWHILE - 1):
+        for other in others:
+            assert not same(column, [*column[:place], other, *column[place + 1 :]])
+    assert not same(column, [tensor.detach() for tensor in column])
+    assert native.cache_info().currsize == compiled  # asking compiles nothing
+
+
 def _raise(error):
     def compile_module(**arguments):
         raise error
@@ -184,7 +200,7 @@ MISSING = {
 @pytest.mark.parametrize("missing", MISSING)
 def test_python_does_it_where_something_is_missing(missing, afresh, read_in_python, monkeypatch):
     MISSING[missing](monkeypatch)
-    assert native_read() is None
+    assert native() is None
     columns = [make()]
     table = Addresses(1, WORTHWHILE)
     for alike in (False, True):
@@ -196,5 +212,5 @@ def test_python_does_it_where_something_is_missing(missing, afresh, read_in_pyth
 def test_it_is_tried_once(missing, afresh, monkeypatch):
     with monkeypatch.context() as patch:
         MISSING[missing](patch)
-        assert native_read() is None
-    assert native_read() is None
+        assert native() is None
+    assert native() is None

@@ -179,3 +179,20 @@ def test_a_state_that_shrinks_where_it_is_is_refused(change, name, backend):
         with pytest.raises(RuntimeError, match=f"AdamW: the state '{name}' of a parameter of shape"):
             optimizer.step()
     assert torch.equal(param, before)
+
+
+def test_gradients_that_are_alike_are_not_asked_in_python_where_they_are(backend, monkeypatch):
+    asked = []
+    original = addresses.read_plainly
+    monkeypatch.setattr(addresses, "read_plainly", lambda column: asked.append(column) or original(column))
+    params = [torch.nn.Parameter(torch.ones(6)) for _ in range(3)]
+    optimizer = AdamW(params, backend=backend)
+    for step in range(4):
+        asked.clear()
+        for param in params:
+            param.grad = torch.ones(6)
+        if step == 3:
+            params[0].grad = torch.ones(12)[::2]
+        optimizer.step()
+        in_python = any(column[0] is params[0].grad for column in asked)
+        assert in_python == (backend == "triton" and step in (0, 3))

@@ -128,14 +128,15 @@ def test_other_tensors_in_their_place():
     assert table.point().tolist() == addresses(columns)
 
 
+@pytest.mark.parametrize("offset", [1, 2, 3])
 @pytest.mark.parametrize("slot", range(3))
-def test_a_tensor_that_loses_its_alignment_and_gets_it_back(slot):
+def test_a_tensor_that_loses_its_alignment_and_gets_it_back(slot, offset):
     columns = make_columns()
     table = make_table(columns)
     point(table, columns)
     assert [(aligned, chunks.chosen.tolist()) for aligned, chunks in table.maps] == [(True, [True] * 5)]
     version, plain = table.version, columns[slot][3]
-    columns[slot][3] = torch.zeros(11)[1:]
+    columns[slot][3] = torch.zeros(10 + offset)[offset:]
     point(table, columns)
     others = [True, True, True, False, True]
     assert [(aligned, chunks.chosen.tolist()) for aligned, chunks in table.maps] == [

@@ -7,7 +7,7 @@ as an element of one tensor: neither a new learning rate, nor a new step, nor a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -21,7 +21,7 @@ from .group_options import Sharing
 from .layout import as_matrices, compute_dtype, dense_copy, flat, is_dense, real, real_numel, same_layout, state_shape
 from .norms import power_sums
 from .rule import Scalar
-from .scalars import Row, exact, lives_on_device, row, row_length
+from .scalars import Kept, Row, exact, lives_on_device, row, row_length
 from .staging import STAGE_BELOW, Staging
 from .steps import StepCounts
 from .transform import Signal, unit_scale
@@ -46,6 +46,7 @@ class Part:
     direct: list[int]
     staged: list[int]
     staging: Staging | None = None
+    kept: Kept = field(default_factory=Kept)
 
 
 class CompiledRunner:
@@ -164,7 +165,8 @@ class CompiledRunner:
         for part in self._current_parts(states):
             first = part.members[0]
             step, carried = float(self.steps.values[first]), self.steps.carried(first)
-            numbers = row(optimizer, optimizer.param_groups[part.group], self.bucket.kind.variant, step, carried)
+            group = optimizer.param_groups[part.group]
+            numbers = row(optimizer, group, self.bucket.kind.variant, step, carried, kept=part.kept)
             self.steps.carry(part.members, numbers.scalars[: len(carried)])
             scale = signal.scale
             known = 1.0 if isinstance(scale, Tensor) else scale

@@ -45,7 +45,7 @@ class DeviceArray:
         Returns:
             The copy. Ordinary writes of one shape share it, and keep it in ``tensor``.
         """
-        source = torch.from_numpy(np.ascontiguousarray(values)).to(self.dtype)
+        source = torch.from_numpy(np.ascontiguousarray(values))  # in its own dtype, which every copy below converts
         if self.device.type == "cuda" and capturing():
             return self._write_captured(source)
         if self.tensor.shape != source.shape:

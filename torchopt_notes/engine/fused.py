@@ -65,7 +65,7 @@ class FusedRunner:
                 if not all(state.dtype is dtype for state in column):
                     return False
             self._odd = self._find_odd(columns)
-        self.table.read(columns)
+        self.table.read(columns, alike=not self.bucket.relaid)
         return True
 
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:

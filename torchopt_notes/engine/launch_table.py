@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .addresses import Addresses, read_plainly
 from .device_array import DeviceArray, capturing
 
 BLOCK = 1024
@@ -62,48 +63,40 @@ class LaunchTable:
         self.maps: list[tuple[bool, ChunkMap]] = []
         self.version = 0
         self._table = DeviceArray(device, torch.int64)
-        self._on_host = np.zeros((slots, len(numels)), dtype=np.int64)
-        self._read: list[list[int]] = []
-        self._noted: list[list[int]] = [[] for _ in range(slots)]
-        self._outdated = False
-        self._slot_aligned = np.zeros(self._on_host.shape, dtype=np.bool_)
+        self._read = Addresses(slots, len(numels))
+        self._noted = np.zeros((slots, len(numels)), dtype=np.int64)
+        self._outdated = True
         self._aligned: npt.NDArray[np.bool_] | None = None
 
-    def read(self, columns: Sequence[Sequence[Tensor]]) -> None:
-        """Asks all tensors where they are."""
-        self._read = _addresses(columns)
+    def read(self, columns: Sequence[list[Tensor]], *, alike: bool = False) -> None:
+        """Asks all tensors where they are; ``alike`` as :meth:`~.addresses.Addresses.read` has it."""
+        self._read.read(columns, alike=alike)
 
-    def point(self, columns: Sequence[Sequence[Tensor]] | None = None) -> Tensor:
+    def point(self, columns: Sequence[list[Tensor]] | None = None) -> Tensor:
         """The table, int64 [slots, tensors], pointing where ``read`` found the tensors, or at these in their place."""
-        addresses = self._read if columns is None else _addresses(columns)
-        moved = [slot for slot, now in enumerate(addresses) if now != self._noted[slot]]
+        addresses = self._read.found if columns is None else np.stack(list(map(read_plainly, columns)))
         in_graph = capturing()
-        if not (moved or in_graph or self._outdated):
+        if not (self._outdated or in_graph) and np.array_equal(addresses, self._noted):
             return self._table.tensor
         # First of all: whatever fails below, the next call must not take the old table for this one.
         self._outdated = True
-        for slot in moved:
-            self._on_host[slot] = addresses[slot]
-            self._slot_aligned[slot] = self._on_host[slot] % ALIGNMENT == 0
-        self._noted = addresses
+        self._noted[:] = addresses
         self._lay_out()
-        table = self._table.write(self._on_host)
+        table = self._table.write(self._noted)
         # What is written during a capture goes to memory of the graph's own.
         self._outdated = in_graph
         return table
 
     def _lay_out(self) -> None:
         """Makes the chunk maps anew if other tensors are aligned than before."""
-        aligned: npt.NDArray[np.bool_] = np.logical_and.reduce(self._slot_aligned[self._shaped])
+        # A bit that is set in any of a member's addresses is set in this one.
+        together = np.bitwise_or.reduce(self._noted[self._shaped])
+        aligned: npt.NDArray[np.bool_] = together & (ALIGNMENT - 1) == 0
         if self._aligned is None or not np.array_equal(aligned, self._aligned):
             maps = [(flag, ChunkMap(self.device, self.numels_on_host, aligned == flag)) for flag in (True, False)]
             self.maps = [(flag, chunks) for flag, chunks in maps if chunks.programs]
             self.version += 1
             self._aligned = aligned
-
-
-def _addresses(columns: Sequence[Sequence[Tensor]]) -> list[list[int]]:
-    return [list(map(Tensor.data_ptr, column)) for column in columns]
 
 
 def upload(device: torch.device, values: npt.NDArray[np.generic]) -> Tensor:

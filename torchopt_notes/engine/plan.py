@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .addresses import same
 from .backends import COMPILE_FROM, PER_TENSOR
 from .buckets import Bucket, Kind, Member, Work
 from .group_options import GroupOptions
@@ -56,9 +56,7 @@ class Plan:
 
     def gather(self, optimizer: Optimizer) -> Work | None:
         """What each bucket's runner needs for this step, or None when the plan no longer fits the optimizer."""
-        if sum(len(group["params"]) for group in optimizer.param_groups) != len(self.params):
-            return None
-        if not all(map(is_, _all_params(optimizer), self.params)):
+        if not same(list(_all_params(optimizer)), self.params):
             return None
         if not self._variants_hold(optimizer):
             return None

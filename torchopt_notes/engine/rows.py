@@ -12,9 +12,10 @@ from torch import Tensor
 from ..kernels import skeleton
 from .buckets import Bucket, States
 from .device_array import DeviceArray, capturing
+from .group_options import Sharing
 from .launch import REFRESH_BLOCK, launch, refresh_constants
 from .layout import compute_dtype
-from .scalars import N_NUMBERS, hyperparameters, row, row_length
+from .scalars import N_NUMBERS, Kept, hyperparameters, row, row_length
 from .steps import StepCounts
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class HostRows:
-    """One row per parameter group and step count among a bucket's tensors, worked out in Python floats.
+    """One row per step count and set of options among a bucket's tensors, worked out in Python floats.
 
     Attributes:
         rows: the numbers, [n_rows, row length].
@@ -34,31 +35,36 @@ class HostRows:
         self._row_array = DeviceArray(bucket.kind.device, compute_dtype(bucket.kind.dtype))
         self._tensor_row_array = DeviceArray(bucket.kind.device, torch.int32)
         self.rows, self.tensor_row = self._row_array.tensor, self._tensor_row_array.tensor
-        self._groups = np.array([member.group for member in bucket.members])
+        self._groups = [member.group for member in bucket.members]
+        self._sharing = Sharing(bucket.groups)
         self._steps = StepCounts(bucket.kind.variant.rule.carried)
-        self._version = -1
+        self._version = (-1, -1)
         self._first: list[int] = []
+        self._kept: list[Kept] = []
         self._inverse: npt.NDArray[np.int32] = np.empty(0, np.int32)
 
     def refresh(self, optimizer: Optimizer, states: States, signal: Tensor) -> None:
         """Advances the step counts and writes this step's numbers."""
         self._steps.advance(states)
-        if self._version != self._steps.version:
-            keys = self._steps.keys(self._groups)
+        self._sharing.refresh(optimizer.group_options, optimizer.param_groups)
+        version = (self._steps.version, self._sharing.version)
+        if self._version != version:
+            keys = self._steps.keys(self._sharing.of(self._groups))
             _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
             self._first, self._inverse = first.tolist(), inverse.reshape(-1).astype(np.int32)
             self.tensor_row = self._tensor_row_array.write(self._inverse)
-            self._version = self._steps.version
+            self._kept = [Kept() for _ in self._first]
+            self._version = version
         variant = self.bucket.kind.variant
         lines = []
-        for i in self._first:
-            group = optimizer.param_groups[self.bucket.members[i].group]
-            numbers = row(optimizer, group, variant, float(self._steps.values[i]), self._steps.carried(i))
+        for i, kept in zip(self._first, self._kept, strict=True):
+            group = optimizer.param_groups[self._groups[i]]
+            numbers = row(optimizer, group, variant, float(self._steps.values[i]), self._steps.carried(i), kept=kept)
             lines.append([float(value) for value in numbers.values()])
         table = np.array(lines)
-        self._steps.carry(
-            slice(None), [table[:, N_NUMBERS + k][self._inverse] for k in range(len(variant.rule.carried))]
-        )
+        if variant.rule.carried:
+            carried = [table[:, N_NUMBERS + k][self._inverse] for k in range(len(variant.rule.carried))]
+            self._steps.carry(slice(None), carried)
         self.rows = self._row_array.write(table)
 
 

@@ -14,6 +14,7 @@ from .transform import Numbers, numbers
 
 if TYPE_CHECKING:
     from .buckets import Bucket
+    from .group_options import GroupOptions
     from .optimizer import Optimizer
 
 
@@ -45,6 +46,28 @@ def row_length(rule: Rule) -> int:
     return N_NUMBERS + len(rule.scalar_names)
 
 
+class Kept:
+    """What a parameter group's rows have besides the step: the transform's numbers, and the rule's hyperparameters.
+
+    Kept while the group's options and lr are the very same objects.
+    """
+
+    def __init__(self) -> None:
+        self._options: GroupOptions | None = None
+        self._lr: Scalar | None = None
+        self._found: tuple[Numbers, tuple[Scalar, ...]]
+
+    def of(
+        self, optimizer: Optimizer, group: dict[str, Any], variant: Variant, read: bool
+    ) -> tuple[Numbers, tuple[Scalar, ...]]:
+        """Those of ``group``, always the same one."""
+        options, lr = optimizer.group_options, group["lr"]
+        if lr is not self._lr or options is not self._options or not options.lasting or type(lr) not in PLAIN:
+            self._options, self._lr = options, lr
+            self._found = _transform_numbers(group, variant, read), tuple(map(_scalar, optimizer.hyper(group)))
+        return self._found
+
+
 def row(
     optimizer: Optimizer,
     group: dict[str, Any],
@@ -53,6 +76,7 @@ def row(
     carried: Sequence[Any] = (),
     *,
     read: bool = True,
+    kept: Kept | None = None,
 ) -> Row:
     """The row of ``group`` at ``step``.
 
@@ -60,17 +84,22 @@ def row(
         carried: the rule's carried numbers: NumPy scalars, which keep their precision, or tensors.
         read: turn tensors on the CPU into floats, unless autograd follows them. torch's operations then round exactly
             as they do in ``torch.optim``. A tensor on another device is never read.
+        kept: what is known from this group's last row.
     """
+    found, hyper = (kept or Kept()).of(optimizer, group, variant, read)
+    scalars = variant.rule.scalars(step, *carried, *hyper)
+    return Row(found, type(scalars)(*map(_read, scalars)) if read else scalars)  # type: ignore[arg-type]
+
+
+def _transform_numbers(group: dict[str, Any], variant: Variant, read: bool) -> Numbers:
     lr, *limits, weight_decay, l1 = map(_scalar, transform_hyper(group))
-    scalars = variant.rule.scalars(step, *carried, *map(_scalar, optimizer.hyper(group)))
     found = numbers(variant.transform, lr, limits, weight_decay, l1)
-    if read:
-        # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
-        decay = found.decay if variant.transform.decay == "decoupled" else _read(found.decay)
-        max_value, adaptive_clip, adaptive_eps, _, l1 = found
-        found = Numbers(_read(max_value), _read(adaptive_clip), _read(adaptive_eps), decay, _read(l1))
-        return Row(found, type(scalars)(*map(_read, scalars)))  # type: ignore[arg-type]
-    return Row(found, scalars)
+    if not read:
+        return found
+    # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
+    decay = found.decay if variant.transform.decay == "decoupled" else _read(found.decay)
+    max_value, adaptive_clip, adaptive_eps, _, l1 = found
+    return Numbers(_read(max_value), _read(adaptive_clip), _read(adaptive_eps), decay, _read(l1))
 
 
 def transform_hyper(group: dict[str, Any]) -> tuple[Scalar, ...]:

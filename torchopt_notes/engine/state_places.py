@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+from .addresses import same
 
 if TYPE_CHECKING:
     from .buckets import Bucket
@@ -29,7 +30,7 @@ class StatePlaces:
 
         The states themselves are not kept: their users may replace them, or give them up.
         """
-        if not self._places or len(state) != len(self._keys) or not all(map(is_, state, self._keys)):
+        if not self._places or not same(list(state), self._keys):
             self._keys = list(state)
             found = {id(key): place for place, key in enumerate(self._keys)}
             self._places = [_places(found, bucket.params) for bucket in buckets]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import is_
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .addresses import Addresses, same
 from .buckets import States
 
 FEW = 16
-"""Values up to which Python adds faster than NumPy, whose machinery takes 50 µs to start when an update of large
-tensors has flushed the caches."""
+"""Values up to which Python is faster than NumPy, whose machinery takes 50 µs to start when an update of large tensors
+has flushed the caches."""
 
 
 class SharedVector:
@@ -31,23 +31,31 @@ class SharedVector:
         self._memory = self.values.data
         self._few = False
         self._views: list[Tensor] = []
-        self._addresses: list[int] = []
+        self._addresses = Addresses(1, 0)
+        self._known: list[int] | bytes = []
         self._expected = b""
 
-    def gather(self, dicts: Sequence[dict[str, Any]], tensors: Sequence[Tensor]) -> bool:
+    def gather(self, dicts: Sequence[dict[str, Any]], tensors: list[Tensor]) -> bool:
         """Makes ``values`` what the states hold. Returns whether anybody else has changed them."""
-        ours = len(tensors) == len(self._views) and all(map(is_, tensors, self._views))
-        if ours and list(map(Tensor.data_ptr, tensors)) == self._addresses:
+        # What is still ours is alike, and only its memory may be another's.
+        if same(tensors, self._views) and self._where(tensors, alike=True) == self._known:
             return self._memory.tobytes() != self._expected
         vector = torch.stack([tensor.to("cpu", tensors[0].dtype) for tensor in tensors])
         self._views = list(vector.unbind())
-        self._addresses = list(map(Tensor.data_ptr, self._views))
+        self._addresses = Addresses(1, len(self._views))
+        self._few = len(self._views) <= FEW and vector.dtype in (torch.float32, torch.float64)
+        self._known = self._where(self._views, alike=False)
         self.values = vector.numpy()
         self._memory = self.values.data
-        self._few = len(tensors) <= FEW and vector.dtype in (torch.float32, torch.float64)
         for state, view in zip(dicts, self._views, strict=True):
             state[self.name] = view
         return True
+
+    def _where(self, tensors: list[Tensor], *, alike: bool) -> list[int] | bytes:
+        """What stays the same while every tensor stays where it is."""
+        if self._few:
+            return list(map(Tensor.data_ptr, tensors))
+        return self._addresses.read([tensors], alike=alike).tobytes()
 
     def add_one(self) -> None:
         """Adds 1 to each value."""

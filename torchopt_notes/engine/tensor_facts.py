@@ -30,15 +30,18 @@ class Facts:
         return found
 
 
+def comparable(tensors: Sequence[Any]) -> bool:
+    """Whether torch has its own record of these facts, dispatch keys included: what wraps a tensor is noticed too."""
+    return (
+        tensor_guards() is not None
+        and all(type(t) in (Tensor, torch.nn.Parameter) and t.layout is torch.strided for t in tensors)
+        and len(set(map(id, tensors))) == len(tensors)  # the same tensor twice would always be refused
+    )
+
+
 def _guards(tensors: Sequence[Any]) -> Any | None:
-    """torch's own record of these facts, which it compares ten times as fast; None where it does not have them all."""
-    guards = tensor_guards()
-    if guards is None or not all(
-        type(t) in (Tensor, torch.nn.Parameter) and t.layout is torch.strided for t in tensors
-    ):
-        return None
-    distinct = len(set(map(id, tensors))) == len(tensors)  # the same tensor twice would always be refused
-    return _guard(guards, tensors) if distinct else None
+    """torch's own record, which it compares ten times as fast; None where it does not have them all."""
+    return _guard(tensor_guards(), tensors) if comparable(tensors) else None
 
 
 def _guard(guards: Any, tensors: Sequence[Tensor]) -> Any:
