@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 from tests.backends import MISSING
 from torchopt_notes import LAMB, SGD, Adafactor, AdamW
 from torchopt_notes.engine.backends import COMPILE_FROM, PER_TENSOR
-from torchopt_notes.engine.compiler import compiled_update, store_early
+from torchopt_notes.engine.compiler import compiled_update
 
 pytestmark = pytest.mark.skipif(MISSING["compiled"] is not None, reason=str(MISSING["compiled"]))
 
@@ -289,40 +289,3 @@ def test_explain_counts_what_is_trained():
     frozen = torch.nn.Parameter(torch.zeros(COMPILE_FROM), requires_grad=False)
     (bucket,) = AdamW([frozen, torch.nn.Parameter(torch.zeros(10))]).explain()
     assert (bucket.backend, bucket.elements) == ("eager", 10)
-
-
-def stored(old_is_needed: bool) -> tuple[torch.fx.GraphModule, list[str]]:
-    """A graph that renews its argument, as the compiler sees it, after its writes were moved; and what it does."""
-    aten, graph = torch.ops.aten, torch.fx.Graph()
-    state, grad = graph.placeholder("state"), graph.placeholder("grad")
-    new = graph.call_function(aten.add.Tensor, (state, grad))
-    root = graph.call_function(aten.sqrt.default, (new,))
-    update = graph.call_function(aten.mul.Tensor, (root, state if old_is_needed else grad))
-    graph.call_function(aten.copy_.default, (state, new))
-    graph.output(update)
-    store_early(graph)
-    graph.lint()
-    done = [str(node.target).split(".")[1] for node in graph.nodes if node.op == "call_function"]
-    return torch.fx.GraphModule({}, graph), done
-
-
-@pytest.mark.parametrize("old_is_needed", [False, True])
-def test_states_are_stored_where_they_are_known(old_is_needed):
-    module, done = stored(old_is_needed)
-    assert done == (["add", "sqrt", "mul", "copy_"] if old_is_needed else ["add", "copy_", "sqrt", "mul"])
-    state = torch.tensor([1.0, 2.0])
-    update = module(state, torch.tensor([3.0, 7.0]))
-    assert torch.equal(state, torch.tensor([4.0, 9.0]))
-    assert torch.equal(update, torch.tensor([2.0, 6.0] if old_is_needed else [6.0, 21.0]))
-
-
-@pytest.mark.parametrize("shape", [(5, 7), (64, 9), (70, 33), (3, 70, 6)])
-def test_rows_and_columns_are_summed_in_blocks(shape):
-    torch.manual_seed(0)
-    param = torch.nn.Parameter(torch.randn(shape))
-    optimizer = Adafactor([param], backend="compiled", beta2_decay=0.0)
-    param.grad = torch.randn(shape)
-    optimizer.step()
-    square, state = param.grad.double().square(), optimizer.state[param]
-    torch.testing.assert_close(state["row_var"].double(), square.mean(-1, keepdim=True), rtol=1e-6, atol=0)
-    torch.testing.assert_close(state["col_var"].double(), square.mean(-2, keepdim=True), rtol=1e-6, atol=0)

@@ -3,7 +3,9 @@
 from .mutation import Mutation
 
 CONTRACT = "tests/engine/test_contract.py"
+BETWEEN = "tests/engine/test_between_steps.py"
 GRADIENTS = "tests/gradients"
+FOLDER = "tests/engine"
 
 ENGINE = (
     Mutation(
@@ -100,9 +102,59 @@ ENGINE = (
     Mutation(
         "a launch reads the first group's numbers for every tensor",
         "torchopt_notes/engine/rows.py",
-        "np.array([member.group for member in bucket.members])",
-        "np.array([0 for member in bucket.members])",
+        "[member.group for member in bucket.members]",
+        "[0 for member in bucket.members]",
         f"{CONTRACT}::test_many_groups[triton]",
         interpreted=True,
+    ),
+    Mutation(
+        "a launch table keeps the addresses that it began with",
+        "torchopt_notes/engine/launch_table.py",
+        "if not (self._outdated or in_graph) and np.array_equal(addresses, self._noted):",
+        "if not (self._outdated or in_graph):",
+        f"{BETWEEN}::test_a_change_is_noticed[gradients elsewhere-guards-triton]",
+        interpreted=True,
+    ),
+    Mutation(
+        "tensors that nobody has looked at are read by the function that cannot refuse them",
+        "torchopt_notes/engine/addresses.py",
+        "native() if alike and self._comparable else None",
+        "native() if self._comparable else None",
+        f"{FOLDER}/test_addresses.py::test_tensors_are_met_in_python_first",
+    ),
+    Mutation(
+        "parameter groups that part go on sharing their numbers",
+        "torchopt_notes/engine/group_options.py",
+        "if len(found) > self._kinds:",
+        "if len(found) > len(rates):",
+        f"{FOLDER}/test_group_options.py::test_groups_that_agree_and_part_again[True-compiled]",
+    ),
+    Mutation(
+        "an option that was changed goes unnoticed",
+        "torchopt_notes/engine/group_options.py",
+        " or not all(map(is_, map(group.get, names, repeat(self)), values)):",
+        ":",
+        f"{FOLDER}/test_group_options.py::test_a_change_is_noticed[another value]",
+    ),
+    Mutation(
+        "the numbers of the first learning rate are kept",
+        "torchopt_notes/engine/scalars.py",
+        "if lr is not self._lr or options is not self._options",
+        "if options is not self._options",
+        f"{CONTRACT}::test_parity_with_the_reference[adamw-torch.float32-compiled]",
+    ),
+    Mutation(
+        "hooks after the step are forgotten",
+        "torchopt_notes/engine/step_hooks.py",
+        "        or optimizer._optimizer_step_post_hooks\n",
+        "",
+        f"{FOLDER}/test_step_hooks.py::test_nobody_notices",
+    ),
+    Mutation(
+        "compiled code is called as if the number of threads were what it was",
+        "torchopt_notes/engine/compiler.py",
+        " and torch.get_num_threads() == self._threads",
+        "",
+        f"{FOLDER}/test_compiled.py::test_code_that_sums_is_not_used_with_more_threads_than_it_has_room_for",
     ),
 )

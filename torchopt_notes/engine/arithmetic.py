@@ -72,11 +72,27 @@ def mean(x: Tensor) -> Tensor:
     return x.double().mean().to(x.dtype) if torch.compiler.is_compiling() else x.mean()
 
 
-def mean_square(x: Tensor, dim: int) -> Tensor:
-    """The mean of x² along the last or the last but one dimension, which stays with size 1."""
+def along(x: Tensor, y: Tensor) -> Tensor:
+    """``x``, which compiled code looks at where it has ``y`` at hand: tensors without anything in common never share a
+    loop.
+    """
+    return torch.where(y == y, x, x) if torch.compiler.is_compiling() else x
+
+
+def norms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The :func:`norm` of each. Compiled code takes both in one loop: two tensors are read faster than one is twice."""
+    return norm(x), norm(along(y, x))
+
+
+def mean_squares(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The means of x² along the last dimension and along the last but one, which stay with size 1."""
     if torch.compiler.is_compiling():
-        total = (x * x).sum(-1, keepdim=True) if dim == -1 else _sum_down(x * x)
-        return total / x.size(dim)
+        across, down = _sums(x * x)
+        return across / x.size(-1), down / x.size(-2)
+    return _mean_square(x, -1), _mean_square(x, -2)
+
+
+def _mean_square(x: Tensor, dim: int) -> Tensor:
     # Without a copy of x's size.
     result: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
     return result.square().div_(x.size(dim))
@@ -89,15 +105,21 @@ def settled(x: T) -> T:
     return x.expand(2, *x.shape).amax(0)
 
 
-def _sum_down(x: Tensor) -> Tensor:
-    """The sum over the last but one dimension for compiled code, which would walk down one column after the other: by
-    blocks of rows, walking along them, 7 times as fast.
+def _sums(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums along the last and the last but one dimension, for compiled code, which reads ``x`` once.
+
+    By blocks of rows that a cache holds: along each row, then down the block's columns; these sums are added at last.
     """
     rows = x.size(-2) // _ROWS * _ROWS
+    rest = x[..., rows:, :]
+    across, down = rest.sum(-1, keepdim=True), rest.sum(-2, keepdim=True)
     if rows == 0:
-        return x.sum(-2, keepdim=True)
-    blocks = x[..., :rows, :].reshape(*x.shape[:-2], -1, _ROWS, x.size(-1)).sum(-2).sum(-2, keepdim=True)
-    return blocks + x[..., rows:, :].sum(-2, keepdim=True)
+        return across, down
+    blocks = x[..., :rows, :].reshape(*x.shape[:-2], -1, _ROWS, x.size(-1))
+    # With a number of the whole block at hand, the loops over blocks and over their rows stay two.
+    lines = along(blocks, blocks[..., :1, :1]).sum(-1, keepdim=True)
+    columns = along(blocks, lines.sum(-2, keepdim=True)).sum(-2)
+    return torch.cat([lines.flatten(-3, -2), across], -2), columns.sum(-2, keepdim=True) + down
 
 
 def as_it_is(x: Tensor) -> Tensor:

@@ -55,6 +55,10 @@ ANY: tuple[torch.Size, ...] = ()
 """Stands for all sizes."""
 
 
+KINDS = 64
+"""How often one function may be compiled."""
+
+
 class Route(NamedTuple):
     """The code for some sizes, and what it takes."""
 
@@ -87,8 +91,14 @@ class CompiledFunction:
             # The code looks at addresses alone, so nothing needs to be viewed as a vector.
             route.code([arguments[i] if axis is None else self._length(arguments[i], axis) for i, axis in route.places])
             return
+        from torch._dynamo import config
+
         form = flat if self._as_vectors else _outside_of_autograd
-        with self._lock:  # threads of a user may share this function, and must not note each other's sizes
+        # Of matrices there are more kinds than torch expects: by rank, and by how they are cut into blocks.
+        with (
+            self._lock,
+            config.patch(recompile_limit=KINDS),
+        ):  # threads of a user may share this function, and must not note each other's sizes
             self._sizes = tuple(tensor.shape for tensor in tensors)
             self._arguments = (numbers, *map(form, tensors))
             try:
@@ -191,6 +201,42 @@ def _places(
     ]
 
 
+def _whole_tensors() -> dict[str, Any]:
+    from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+
+    class StoreEarly(CustomGraphPass):
+        def __call__(self, graph: torch.fx.Graph) -> None:
+            store_early(graph)
+
+        def uuid(self) -> Any:
+            return get_hash_for_files((__file__,))
+
+    return _WHOLE_TENSORS | {"post_grad_custom_post_pass": StoreEarly()}
+
+
+def store_early(graph: torch.fx.Graph) -> None:
+    """Moves the writes to arguments, which the compiler has at the end of a graph, up to where the values are known.
+
+    What follows reads them there: a state that is measured is stored by the loop that measures it, and applied from
+    memory, rather than worked out twice. An argument whose old value is still needed after that is left alone.
+    """
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    for store in graph.find_nodes(op="call_function", target=torch.ops.aten.copy_.default):
+        place, value = store.args
+        others = [user for user in place.users if user != store]
+        over = all(order[user] <= order[value] and not _is_view(user) for user in others)
+        if over and value.op == "call_function":
+            order[store] = order[value]
+            value.append(store)
+            value.replace_all_uses_with(store, delete_user_cb=store.__ne__)
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    """Whether a result may look at the memory of what it was made from, later than it was made."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is None or any(result.alias_info is not None for result in schema.returns)
+
+
 @functools.cache
 def compiled_update(variant: Variant, dtypes: tuple[torch.dtype, ...]) -> CompiledFunction:
     """The variant's rule, compiled for a parameter, a gradient and states of these dtypes.
@@ -204,7 +250,7 @@ def compiled_update(variant: Variant, dtypes: tuple[torch.dtype, ...]) -> Compil
         scale, skip, *row = numbers.unbind()
         update(param, grad, list(state), Row.of(scalar_type, row), variant, Signal(scale, skip))
 
-    options = _OPTIONS if variant.rule.span == "element" else _OPTIONS | _WHOLE_TENSORS
+    options = _OPTIONS if variant.rule.span == "element" else _OPTIONS | _whole_tensors()
     return CompiledFunction(
         _renamed(rule_update, variant.rule.kernel), options, as_vectors=variant.rule.span != "matrix"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_, lerp_, mean_square, norm, settled
+from ..engine.arithmetic import add_, along, lerp_, mean_squares, norm, settled
 from ..engine.layout import state_shape
 from ..engine.optimizer import Optimizer
 from ..engine.options import EngineOptions, unusual
@@ -50,8 +50,9 @@ def adafactor_factored(
 ) -> None:
     """Algorithm 4 of Shazeer and Stern for matrices: the means over rows and columns stand for the second moment."""
     row_var, col_var = state
-    lerp_(row_var, mean_square(grad, -1), h.weight)
-    lerp_(col_var, mean_square(grad, -2), h.weight)
+    rows, columns = mean_squares(grad)
+    lerp_(row_var, rows, h.weight)
+    lerp_(col_var, columns, h.weight)
     eps1 = _eps1(h, flags)
     mean = settled(row_var.mean(dim=-2, keepdim=True).clamp_(min=eps1))
     if torch.compiler.is_compiling():
@@ -64,10 +65,10 @@ def adafactor_factored(
 
 def _apply(param: Tensor, grad: Tensor, inverse_root: Tensor, h: AdafactorScalars, flags: AdafactorFlags) -> None:
     """A step of α·u/max(1, RMS(u)/d) along u = g/√v, with α in proportion to RMS(w). Overwrites ``inverse_root``."""
-    alpha = _larger(_root_mean_square(param, h), h.eps2) * h.rho
+    update = inverse_root * grad if inverse_root.requires_grad else inverse_root.mul_(grad)
+    alpha = _larger(_root_mean_square(along(param, update), h), h.eps2) * h.rho
     if flags.decay:
         param.mul_(h.decay)
-    update = inverse_root * grad if inverse_root.requires_grad else inverse_root.mul_(grad)
     add_(param, update, settled(-alpha / _larger(_root_mean_square(update, h, h.d), 1.0)))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..engine import checks
-from ..engine.arithmetic import add_, norm, scaled
+from ..engine.arithmetic import add_, norms, scaled
 from ..engine.optimizer import Optimizer
 from ..engine.options import Options, split_options
 from ..engine.rule import Decay, Norms, Rule, Scalar, Variant
@@ -40,7 +40,7 @@ def lars(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: LARSScalars, f
     """Algorithm 1 of You et al.: v ← μv + lr·κ‖w‖/(‖g‖ + λ‖w‖)·(g + λw), then w ← w - v."""
     local_lr = h.lr
     if flags.adapt:
-        weight_norm, grad_norm = norm(param), norm(grad)
+        weight_norm, grad_norm = norms(param, grad)
         # Where the gradient vanishes, the ratio is 1 whatever decay and ε say.
         size = torch.where(grad_norm == 0, 0.0, grad_norm + weight_norm * h.weight_decay + h.eps)
         local_lr = trust_ratio(weight_norm * h.trust_coefficient, size) * h.lr
