@@ -76,6 +76,7 @@ def test_the_compiled_function_writes_only_what_is_one_run_of_memory():
 
 
 def test_tensors_are_met_in_python_first(read_in_python):
+    assert native() is not None  # its own trial reads in Python too
     columns = [make(), make()]
     table = Addresses(2, WORTHWHILE)
     for alike, plainly in ((False, 2), (True, 0), (True, 0), (False, 2), (True, 0)):
