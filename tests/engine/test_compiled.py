@@ -229,8 +229,8 @@ def test_auto_compiles_from_the_break_even_on():
     """A tensor counts for more than its elements."""
     enough = COMPILE_FROM - PER_TENSOR
     for sizes, backend, text in (
-        ([enough], "compiled", f"compiling pays from size {COMPILE_FROM:,}, this is {COMPILE_FROM:,}"),
-        ([enough - 1], "eager", f"compiling would pay from size {COMPILE_FROM:,}, this is {COMPILE_FROM - 1:,}"),
+        ([enough], "compiled", f"in 1 tensors count as {COMPILE_FROM:,}, compiling pays from {COMPILE_FROM:,}"),
+        ([enough - 1], "eager", f"count as {COMPILE_FROM - 1:,}, compiling would pay from {COMPILE_FROM:,}"),
         ([1] * (COMPILE_FROM // PER_TENSOR), "compiled", "pays from"),
         ([1] * (COMPILE_FROM // PER_TENSOR - 1), "eager", "would pay from"),
     ):

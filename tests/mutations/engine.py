@@ -118,22 +118,22 @@ ENGINE = (
     Mutation(
         "tensors that nobody has looked at are read by the function that cannot refuse them",
         "torchopt_notes/engine/addresses.py",
-        "native() if alike and self._comparable else None",
-        "native() if self._comparable else None",
+        "if alike and self._comparable else None",
+        "if self._comparable else None",
         f"{FOLDER}/test_addresses.py::test_tensors_are_met_in_python_first",
     ),
     Mutation(
         "parameter groups that part go on sharing their numbers",
         "torchopt_notes/engine/group_options.py",
-        "if len(found) > self._kinds:",
+        "if len(found) > self._rows:",
         "if len(found) > len(rates):",
         f"{FOLDER}/test_group_options.py::test_groups_that_agree_and_part_again[True-compiled]",
     ),
     Mutation(
         "an option that was changed goes unnoticed",
         "torchopt_notes/engine/group_options.py",
-        " or not all(map(is_, map(group.get, names, repeat(self)), values)):",
-        ":",
+        "if not all(map(is_, map(group.get, names, repeat(self)), values)):",
+        "if not values:",
         f"{FOLDER}/test_group_options.py::test_a_change_is_noticed[another value]",
     ),
     Mutation(
@@ -146,15 +146,15 @@ ENGINE = (
     Mutation(
         "hooks after the step are forgotten",
         "torchopt_notes/engine/step_hooks.py",
-        "        or optimizer._optimizer_step_post_hooks\n",
-        "",
+        "or optimizer._optimizer_step_post_hooks",
+        "or False",
         f"{FOLDER}/test_step_hooks.py::test_nobody_notices",
     ),
     Mutation(
         "compiled code is called as if the number of threads were what it was",
         "torchopt_notes/engine/compiler.py",
-        " and torch.get_num_threads() == self._threads",
-        "",
+        "and torch.get_num_threads() == self._threads",
+        "and self._threads",
         f"{FOLDER}/test_compiled.py::test_code_that_sums_is_not_used_with_more_threads_than_it_has_room_for",
     ),
 )

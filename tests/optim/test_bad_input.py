@@ -200,7 +200,7 @@ def test_an_explicit_backend_never_falls_back():
     optimizer.step()
     assert {bucket.reason for bucket in optimizer.explain()} == {
         "auto: sparse gradient",
-        "auto: compiling would pay from size 2,000,000, this is 4,003",
+        "auto: 3 elements in 1 tensors count as 4,003, compiling would pay from 2,000,000",
     }
 
 

@@ -87,11 +87,16 @@ PyMODINIT_FUNC PyInit_tensor_addresses(void) { return PyModule_Create(&module); 
 class Addresses:
     """The addresses of some columns of tensors.
 
+    Args:
+        columns, tensors: how many columns there are, and how many tensors in each.
+        builds: whether the compiled function is made if nobody has made it yet.
+
     Attributes:
         found: int64 [columns, tensors], what the last ``read`` found.
     """
 
-    def __init__(self, columns: int, tensors: int) -> None:
+    def __init__(self, columns: int, tensors: int, *, builds: bool = True) -> None:
+        self._builds = builds
         self.found = np.zeros((columns, tensors), dtype=np.int64)
         self._rows = list(self.found)
         self._comparable = tensors >= WORTHWHILE
@@ -108,7 +113,7 @@ class Addresses:
         if not alike:
             # Facts may be older than the last change, so those that could once not be compared count until the end.
             self._comparable = self._comparable and all(map(comparable, columns))
-        functions = native() if alike and self._comparable else None
+        functions = _functions(build=self._builds) if alike and self._comparable else None
         for column, row in zip(columns, self._rows, strict=True):
             if functions is None or not functions.read(column, row):
                 row[:] = read_plainly(column)
@@ -117,10 +122,14 @@ class Addresses:
 
 def same(left: list[Any], right: list[Any]) -> bool:
     """Whether both lists hold the same objects. Compiles nothing: who reads addresses does."""
-    functions = native() if len(left) >= WORTHWHILE and native.cache_info().currsize else None
+    functions = _functions(build=False) if len(left) >= WORTHWHILE else None
     if functions is not None:
         return functions.same(left, right)
     return len(left) == len(right) and all(map(is_, left, right))
+
+
+def _functions(*, build: bool) -> Native | None:
+    return native() if build or native.cache_info().currsize else None
 
 
 def read_plainly(column: Sequence[Tensor]) -> npt.NDArray[np.int64]:
@@ -149,7 +158,7 @@ def native() -> Native | None:
             return found
 
         return Native(read, compiled.same) if _right(read) else None
-    except (ImportError, AttributeError, TypeError, RuntimeError, OSError, subprocess.SubprocessError):
+    except (ImportError, AttributeError, TypeError, RuntimeError, ValueError, OSError, subprocess.SubprocessError):
         return None
 
 

@@ -105,6 +105,14 @@ def settled(x: T) -> T:
     return x.expand(2, *x.shape).amax(0)
 
 
+def rows_like(n: int) -> int:
+    """The number of rows that stands for all those of its kind: compiled code sums by blocks of rows, and what is made
+    depends on whether there is none, one or several, and on what is left over.
+    """
+    blocks, rest = divmod(n, _ROWS)
+    return (blocks if blocks < 2 else 4) * _ROWS + min(rest, 2)
+
+
 def _sums(x: Tensor) -> tuple[Tensor, Tensor]:
     """The sums along the last and the last but one dimension, for compiled code, which reads ``x`` once.
 

@@ -26,8 +26,9 @@ tensors after 220. The figures are in ``benchmarks/results/``.
 """
 
 PER_TENSOR = 4_000
-"""Elements that a tensor counts for besides its own. It costs eager 35 µs, as much as 35,000 elements do; but small
-models are what tests and first trials run, and there seconds of compiling are felt more than milliseconds of a step."""
+"""Elements that a tensor counts for besides its own. On the eager backend it costs 35 µs, as 35,000 elements do;
+but small models are what tests and first trials run, and there seconds of compiling are felt more than milliseconds of
+a step."""
 
 _broken: list[str] = []
 

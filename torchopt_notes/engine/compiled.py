@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from .arithmetic import rows_like
 from .backends import toolchain_is_broken
 from .buckets import Bucket, States
 from .compiler import CompiledFunction, compiled_sums, compiled_update
@@ -122,12 +123,14 @@ class CompiledRunner:
         return function
 
     def _examples(self) -> list[list[tuple[int, ...]]]:
-        """Shapes to compile for: any other of as many dimensions is served by the same code."""
+        """Shapes to compile for, one of each kind: any other of its kind is served by the same code."""
         rule, names = self.bucket.kind.variant.rule, self.bucket.kind.state_names
         if rule.span != "matrix":
             return [[(2,), (2,), *[(2,) if rule.layout(name) is None else (1,) for name in names]]]
-        # Large enough to be summed by blocks of rows.
-        wholes = {(3, 130, 131)[-tensor.dim() :] for tensor in map(as_matrices, self.bucket.params)}
+        tensors = [
+            tensor for tensor in map(as_matrices, self.bucket.params) if tensor.numel() and 1 not in tensor.shape
+        ]
+        wholes = {(3, rows_like(tensor.shape[-2]), 131)[-tensor.dim() :] for tensor in tensors}
         return [[w, w, *[state_shape(torch.Size(w), rule.layout(name)) for name in names]] for w in wholes]
 
     def release(self, optimizer: Optimizer, kept: set[int]) -> None:
@@ -283,8 +286,8 @@ class CompiledRunner:
         direct: list[int] = []
         for i in members:
             param = self.bucket.members[i].param
-            small = param.numel() < STAGE_BELOW and all(s.dtype is param.dtype for s in states.of(i))
-            small = small and not self._whole
+            small = not self._whole and param.numel() < STAGE_BELOW
+            small = small and all(state.dtype is param.dtype for state in states.of(i))
             (staged if small else direct).append(i)
         part = Part(group, members, direct, staged)
         if staged:

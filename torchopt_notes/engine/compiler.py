@@ -10,6 +10,7 @@ Where this torch's compiler does not let itself be looked at in this way, all ca
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -54,9 +55,9 @@ CALLS_OUT = re.compile(r"\b(aten|extern_kernels|torch\.ops)\.\w+\(")
 ANY: tuple[torch.Size, ...] = ()
 """Stands for all sizes."""
 
-
 KINDS = 64
-"""How often one function may be compiled."""
+"""How often a function of matrices may be compiled, where torch's limit is 8: there are many kinds of matrices, by rank
+and by how they are cut into blocks of rows."""
 
 
 class Route(NamedTuple):
@@ -91,13 +92,10 @@ class CompiledFunction:
             # The code looks at addresses alone, so nothing needs to be viewed as a vector.
             route.code([arguments[i] if axis is None else self._length(arguments[i], axis) for i, axis in route.places])
             return
-        from torch._dynamo import config
-
         form = flat if self._as_vectors else _outside_of_autograd
-        # Of matrices there are more kinds than torch expects: by rank, and by how they are cut into blocks.
         with (
             self._lock,
-            config.patch(recompile_limit=KINDS),
+            self._room(),
         ):  # threads of a user may share this function, and must not note each other's sizes
             self._sizes = tuple(tensor.shape for tensor in tensors)
             self._arguments = (numbers, *map(form, tensors))
@@ -105,6 +103,15 @@ class CompiledFunction:
                 self._compiled(*self._arguments)
             finally:
                 self._arguments = ()  # nothing is kept alive
+
+    def _room(self) -> contextlib.AbstractContextManager[Any]:
+        """Lets torch compile for as many kinds of arguments as there are."""
+        if self._as_vectors:
+            return contextlib.nullcontext()
+        from torch._dynamo import config
+
+        patched: contextlib.AbstractContextManager[Any] = config.patch(recompile_limit=KINDS)
+        return patched
 
     def _route(self, numbers: Tensor, tensors: tuple[Tensor, ...]) -> Route | None:
         """The short way, if it is known by now. Code that sums has room for as many threads as it was compiled for."""
@@ -222,19 +229,21 @@ def store_early(graph: torch.fx.Graph) -> None:
     """
     order = {node: i for i, node in enumerate(graph.nodes)}
     for store in graph.find_nodes(op="call_function", target=torch.ops.aten.copy_.default):
-        place, value = store.args
-        others = [user for user in place.users if user != store]
+        place, value = store.args[:2]
+        others = [user for user in place.users if user is not store]
         over = all(order[user] <= order[value] and not _is_view(user) for user in others)
         if over and value.op == "call_function":
             order[store] = order[value]
             value.append(store)
-            value.replace_all_uses_with(store, delete_user_cb=store.__ne__)
+            value.replace_all_uses_with(store, delete_user_cb=lambda user, store=store: user is not store)
 
 
 def _is_view(node: torch.fx.Node) -> bool:
     """Whether a result may look at the memory of what it was made from, later than it was made."""
     schema = getattr(node.target, "_schema", None)
-    return schema is None or any(result.alias_info is not None for result in schema.returns)
+    if schema is None or node.target is torch.ops.aten._unsafe_view.default:  # which does not say so
+        return True
+    return any(result.alias_info is not None for result in schema.returns)
 
 
 @functools.cache

@@ -8,8 +8,8 @@ from itertools import repeat
 from operator import is_
 from typing import Any
 
-MOVING = ("params", "lr")
-"""Group keys that no choice of code follows from, although they change all the time."""
+ELSEWHERE = ("params", "lr", "param_names")
+"""Group keys that are looked at elsewhere, or not at all: no choice of code follows from them."""
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -22,26 +22,31 @@ class GroupOptions:
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
-        self._names = [tuple(name for name in group if name not in MOVING) for group in groups]
+        self._names = [tuple(sorted(name for name in group if name not in ELSEWHERE)) for group in groups]
         self._values = [tuple(map(group.get, names)) for group, names in zip(groups, self._names, strict=True)]
-        self.lasting = all(map(_lasts, self._values))
+        self._lasts = list(map(_lasts, self._values))
+        self.lasting = all(self._lasts)
 
     def hold(self, groups: Sequence[dict[str, Any]]) -> bool:
-        """Whether nothing was changed, added or taken away. A value that was set anew counts as changed."""
+        """Whether nothing was changed, added or taken away for certain. A value that was set anew counts as changed."""
         if not self.lasting or len(groups) != len(self._names):
             return False
         for group, names, values in zip(groups, self._names, self._values, strict=True):
-            if len(group) != len(names) + len(MOVING) or not all(map(is_, map(group.get, names, repeat(self)), values)):
+            if len(group) != len(names) + 2 + ("param_names" in group):
+                return False
+            if not all(map(is_, map(group.get, names, repeat(self)), values)):
                 return False
         return True
 
     @cached_property
     def alike(self) -> list[int]:
         """A number for each group; groups with the same number have the same options."""
-        if not self.lasting:
-            return list(range(len(self._names)))
         found: dict[Any, int] = {}
-        return [found.setdefault(key, len(found)) for key in zip(self._names, self._values, strict=True)]
+        known = zip(self._lasts, self._names, self._values, strict=True)
+        return [
+            found.setdefault((names, values) if lasts else index, len(found))
+            for index, (lasts, names, values) in enumerate(known)
+        ]
 
 
 class Sharing:
@@ -58,7 +63,7 @@ class Sharing:
         self.version = 0
         self._groups = groups
         self._alike: Sequence[int] = [0] * len(groups)
-        self._kinds = 1
+        self._rows = 1
 
     def refresh(self, options: GroupOptions, groups: Sequence[dict[str, Any]]) -> None:
         """Looks at all options and learning rates."""
@@ -69,8 +74,8 @@ class Sharing:
         found: dict[Any, int] = {}
         now = zip(self._alike, map(options.alike.__getitem__, self._groups), keys, strict=True)
         alike = [found.setdefault(key, len(found)) for key in now]
-        if len(found) > self._kinds:
-            self._alike, self._kinds = alike, len(found)
+        if len(found) > self._rows:
+            self._alike, self._rows = alike, len(found)
             self.version += 1
 
     def of(self, groups: Sequence[int]) -> list[int]:

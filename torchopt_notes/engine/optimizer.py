@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Unpack, cast, overload
 
 import torch
 from torch import Tensor
-from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.optim.optimizer import ParamsT
 
 from . import checks
@@ -22,7 +20,7 @@ from .options import GROUP_OPTIONS, REFERENCE_LR, USUAL, EngineOptions, option, 
 from .plan import Plan
 from .ruled import RuledOptimizer
 from .scalars import keep_reference
-from .step_hooks import hooked_where_noticed
+from .step_hooks import compiler_looks_at_frames, hooked_where_noticed
 from .transform import Signal, is_zero
 
 
@@ -115,7 +113,7 @@ class Optimizer(RuledOptimizer):
         Raises:
             RuntimeError: before anything is changed, for gradients or parameters that the optimizer cannot take.
         """
-        if torch.compiler.is_compiling() or _compiler_looks_at_frames():
+        if torch.compiler.is_compiling() or compiler_looks_at_frames():
             return _outside_of_the_graph(self, closure)
         return self._step(closure)
 
@@ -270,11 +268,6 @@ def _make_runner(bucket: Bucket) -> Runner:
     from .eager import EagerRunner
 
     return EagerRunner(bucket)
-
-
-def _compiler_looks_at_frames() -> bool:
-    """Whether torch.compile would look at what is called from here, also where it does not trace at the moment."""
-    return "torch._dynamo" in sys.modules and get_eval_frame_callback() is not None
 
 
 # Not torch.compiler.disable: that would import the compiler right here.

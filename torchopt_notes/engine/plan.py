@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from .group_options import GroupOptions
 from .layout import span
 from .norms import WITHOUT_FP64
 from .rule import Variant
+from .ruled import RuledOptimizer
 from .state_places import StatePlaces
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Plan:
     """
 
     def __init__(self, optimizer: Optimizer, *, every: bool = False) -> None:
-        self.params = list(_all_params(optimizer))
+        self.params = list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
+        self._sizes = [len(group["params"]) for group in optimizer.param_groups]
         optimizer.decided_on_host = _on_host(optimizer, self.params)
         shared = _sharing_memory(self.params)
         self.variants = [optimizer.variant(group) for group in optimizer.param_groups]
@@ -56,7 +57,8 @@ class Plan:
 
     def gather(self, optimizer: Optimizer) -> Work | None:
         """What each bucket's runner needs for this step, or None when the plan no longer fits the optimizer."""
-        if not same(list(_all_params(optimizer)), self.params):
+        lists = [group["params"] for group in optimizer.param_groups]
+        if list(map(len, lists)) != self._sizes or not same(list(chain.from_iterable(lists)), self.params):
             return None
         if not self._variants_hold(optimizer):
             return None
@@ -77,11 +79,18 @@ class Plan:
 
     def _variants_hold(self, optimizer: Optimizer) -> bool:
         """Whether all groups still ask for the same code; they do while nothing is changed that it follows from."""
-        control = _control(optimizer)
-        if not (control == self._control and self.options.hold(optimizer.param_groups)):
-            if self.variants != [optimizer.variant(group) for group in optimizer.param_groups]:
-                return False
-            self.options, self._control = GroupOptions(optimizer.param_groups), control
+        control, groups = _control(optimizer), optimizer.param_groups
+        if control == self._control and self.options.hold(groups):
+            return True
+        if self.variants != [optimizer.variant(group) for group in groups]:
+            return False
+        if type(optimizer).param_variant is not RuledOptimizer.param_variant and not all(
+            bucket.kind.variant == optimizer.param_variant(self.variants[m.group], groups[m.group], m.param)
+            for bucket in self.buckets
+            for m in bucket.members
+        ):
+            return False
+        self.options, self._control = GroupOptions(groups), control
         return True
 
     def release(self, optimizer: Optimizer) -> None:
@@ -95,10 +104,6 @@ class Plan:
 def _control(optimizer: Optimizer) -> tuple[bool, ...]:
     """What of the optimizer as a whole, rather than its groups, changes the code."""
     return optimizer.scales_gradients, optimizer.may_skip, optimizer.decided_on_host
-
-
-def _all_params(optimizer: Optimizer) -> Iterator[Tensor]:
-    return chain.from_iterable(group["params"] for group in optimizer.param_groups)
 
 
 def _on_host(optimizer: Optimizer, params: list[Tensor]) -> bool:
@@ -138,5 +143,6 @@ def _settle(bucket: Bucket) -> None:
     if bucket.kind.backend == "compiled" and bucket.kind.reason == "auto":
         size = bucket.elements + PER_TENSOR * len(bucket.params)
         paid = size >= COMPILE_FROM
-        reason = f"compiling {'pays' if paid else 'would pay'} from size {COMPILE_FROM:,}, this is {size:,}"
-        bucket.kind = bucket.kind._replace(backend="compiled" if paid else "eager", reason=f"auto: {reason}")
+        counted = f"{bucket.elements:,} elements in {len(bucket.params):,} tensors count as {size:,}"
+        reason = f"auto: {counted}, compiling {'pays' if paid else 'would pay'} from {COMPILE_FROM:,}"
+        bucket.kind = bucket.kind._replace(backend="compiled" if paid else "eager", reason=reason)

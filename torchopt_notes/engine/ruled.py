@@ -30,11 +30,14 @@ class RuledOptimizer(GradientControl):
     unsupported: ClassVar[Mapping[str, str]] = {}
 
     def flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
-        """The rule's compile-time choices: a named tuple of plain values, or nothing."""
+        """The rule's compile-time choices: a named tuple of plain values, or nothing.
+
+        They follow from the group's options alone, and not from lr: while those are the same, nobody asks again.
+        """
         return ()
 
     def hyper(self, group: dict[str, Any]) -> tuple[Scalar, ...]:
-        """What the rule's ``scalars`` takes after the step: floats or 1-element tensors."""
+        """What the rule's ``scalars`` takes after the step: floats or 1-element tensors; from the group alone."""
         raise NotImplementedError
 
     @classmethod

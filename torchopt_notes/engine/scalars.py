@@ -63,8 +63,9 @@ class Kept:
         """Those of ``group``, always the same one."""
         options, lr = optimizer.group_options, group["lr"]
         if lr is not self._lr or options is not self._options or not options.lasting or type(lr) not in PLAIN:
-            self._options, self._lr = options, lr
-            self._found = _transform_numbers(group, variant, read), tuple(map(_scalar, optimizer.hyper(group)))
+            found = _transform_numbers(group, variant, read), tuple(map(_scalar, optimizer.hyper(group)))
+            # Last of all: what could not be worked out is refused at the next step too.
+            self._options, self._lr, self._found = options, lr, found
         return self._found
 
 

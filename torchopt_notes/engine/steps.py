@@ -27,11 +27,10 @@ class SharedVector:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.values: npt.NDArray[Any] = np.empty(0)
-        self._memory = self.values.data
-        self._few = False
+        self._in_python = False
+        self.take(np.empty(0))
         self._views: list[Tensor] = []
-        self._addresses = Addresses(1, 0)
+        self._addresses = Addresses(1, 0, builds=False)
         self._known: list[int] | bytes = []
         self._expected = b""
 
@@ -42,24 +41,29 @@ class SharedVector:
             return self._memory.tobytes() != self._expected
         vector = torch.stack([tensor.to("cpu", tensors[0].dtype) for tensor in tensors])
         self._views = list(vector.unbind())
-        self._addresses = Addresses(1, len(self._views))
-        self._few = len(self._views) <= FEW and vector.dtype in (torch.float32, torch.float64)
+        # Of other dtypes, Python cannot write elements.
+        self._in_python = len(self._views) <= FEW and vector.dtype in (torch.float32, torch.float64)
+        self._addresses = Addresses(1, len(self._views), builds=False)
         self._known = self._where(self._views, alike=False)
-        self.values = vector.numpy()
-        self._memory = self.values.data
+        self.take(vector.numpy())
         for state, view in zip(dicts, self._views, strict=True):
             state[self.name] = view
         return True
 
+    def take(self, values: npt.NDArray[Any]) -> None:
+        """Replaces the values."""
+        self.values = values
+        self._memory = values.data
+
     def _where(self, tensors: list[Tensor], *, alike: bool) -> list[int] | bytes:
         """What stays the same while every tensor stays where it is."""
-        if self._few:
+        if self._in_python:
             return list(map(Tensor.data_ptr, tensors))
         return self._addresses.read([tensors], alike=alike).tobytes()
 
     def add_one(self) -> None:
         """Adds 1 to each value."""
-        if self._few:
+        if self._in_python:
             for i, value in enumerate(self._memory):
                 self._memory[i] = value + 1
         else:
@@ -124,8 +128,8 @@ class StepCounts:
     def _advance_uncounted(self, states: States) -> None:
         steps = self._steps
         if states.fresh is not None:
-            steps.values = np.where(states.fresh, 1.0, 2.0)
+            steps.take(np.where(states.fresh, 1.0, 2.0))
             self.version += 1
         elif len(steps.values) != len(states.dicts) or steps.values.min() == 1:
-            steps.values = np.full(len(states.dicts), 2.0)
+            steps.take(np.full(len(states.dicts), 2.0))
             self.version += 1
