@@ -164,7 +164,7 @@ class CompiledRunner:
             self._run_on_device(optimizer, grads, states, signal)
             return
         self.steps.advance(states)
-        self._sharing.refresh(optimizer.group_options, optimizer.param_groups)
+        self._sharing.refresh(optimizer.planned_options(), optimizer.param_groups)
         for part in self._current_parts(states):
             first = part.members[0]
             step, carried = float(self.steps.values[first]), self.steps.carried(first)

@@ -173,8 +173,7 @@ class Optimizer(RuledOptimizer):
                 return work
         raise AssertionError("a new plan fits the optimizer it was made from")
 
-    @property
-    def group_options(self) -> GroupOptions:
+    def planned_options(self) -> GroupOptions:
         """The options of the parameter groups at this step."""
         assert self._plan is not None, "asked for while a step is carried out"
         return self._plan.options

@@ -46,7 +46,7 @@ class HostRows:
     def refresh(self, optimizer: Optimizer, states: States, signal: Tensor) -> None:
         """Advances the step counts and writes this step's numbers."""
         self._steps.advance(states)
-        self._sharing.refresh(optimizer.group_options, optimizer.param_groups)
+        self._sharing.refresh(optimizer.planned_options(), optimizer.param_groups)
         version = (self._steps.version, self._sharing.version)
         if self._version != version:
             keys = self._steps.keys(self._sharing.of(self._groups))

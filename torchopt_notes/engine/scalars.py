@@ -61,7 +61,7 @@ class Kept:
         self, optimizer: Optimizer, group: dict[str, Any], variant: Variant, read: bool
     ) -> tuple[Numbers, tuple[Scalar, ...]]:
         """Those of ``group``, always the same one."""
-        options, lr = optimizer.group_options, group["lr"]
+        options, lr = optimizer.planned_options(), group["lr"]
         if lr is not self._lr or options is not self._options or not options.lasting or type(lr) not in PLAIN:
             found = _transform_numbers(group, variant, read), tuple(map(_scalar, optimizer.hyper(group)))
             # Last of all: what could not be worked out is refused at the next step too.
@@ -141,7 +141,7 @@ def lives_on_device(optimizer: Optimizer, bucket: Bucket) -> bool:
     if variant.on_device or (variant.fused and bucket.kind.device.type != "cpu"):
         return True
     rates = [optimizer.param_groups[group]["lr"] for group in bucket.groups]
-    if optimizer.group_options.lasting and all(type(lr) in PLAIN for lr in rates):
+    if optimizer.planned_options().lasting and all(type(lr) in PLAIN for lr in rates):
         return False
     return any(
         type(value) not in PLAIN and isinstance(value, Tensor) and value.device.type != "cpu"
