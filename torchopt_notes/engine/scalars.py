@@ -63,7 +63,7 @@ class Kept:
         """Those of ``group``, always the same one."""
         options, lr = optimizer.planned_options(), group["lr"]
         if lr is not self._lr or options is not self._options or not options.lasting or type(lr) not in PLAIN:
-            found = _transform_numbers(group, variant, read), tuple(map(_scalar, optimizer.hyper(group)))
+            found = _without_step(optimizer, group, variant, read)
             # Last of all: what could not be worked out is refused at the next step too.
             self._options, self._lr, self._found = options, lr, found
         return self._found
@@ -87,20 +87,24 @@ def row(
             as they do in ``torch.optim``. A tensor on another device is never read.
         kept: what is known from this group's last row.
     """
-    found, hyper = (kept or Kept()).of(optimizer, group, variant, read)
+    found, hyper = (kept.of if kept is not None else _without_step)(optimizer, group, variant, read)
     scalars = variant.rule.scalars(step, *carried, *hyper)
     return Row(found, type(scalars)(*map(_read, scalars)) if read else scalars)  # type: ignore[arg-type]
 
 
-def _transform_numbers(group: dict[str, Any], variant: Variant, read: bool) -> Numbers:
+def _without_step(
+    optimizer: Optimizer, group: dict[str, Any], variant: Variant, read: bool
+) -> tuple[Numbers, tuple[Scalar, ...]]:
+    """The transform's numbers, and the rule's hyperparameters."""
     lr, *limits, weight_decay, l1 = map(_scalar, transform_hyper(group))
+    hyper = tuple(map(_scalar, optimizer.hyper(group)))
     found = numbers(variant.transform, lr, limits, weight_decay, l1)
-    if not read:
-        return found
-    # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
-    decay = found.decay if variant.transform.decay == "decoupled" else _read(found.decay)
-    max_value, adaptive_clip, adaptive_eps, _, l1 = found
-    return Numbers(_read(max_value), _read(adaptive_clip), _read(adaptive_eps), decay, _read(l1))
+    if read:
+        # A decay factor stays a tensor: torch multiplies with it as it is, and a 0-d parameter takes its precision.
+        decay = found.decay if variant.transform.decay == "decoupled" else _read(found.decay)
+        max_value, adaptive_clip, adaptive_eps, _, l1 = found
+        found = Numbers(_read(max_value), _read(adaptive_clip), _read(adaptive_eps), decay, _read(l1))
+    return found, hyper
 
 
 def transform_hyper(group: dict[str, Any]) -> tuple[Scalar, ...]:
