@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..engine.norms import clip_coefficient, pieces, wide
+from ..engine.norms import clip_coefficient, piece_norms, pieces, wide
 from .gather import Group, Tensors, as_list, bound, foreign, gradients, group, writable
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _norms(members: Group, order: float) -> list[Tensor]:
     if not parts:
         return [torch.zeros((), device=members.device)]
     if members.foreach and not any(tensor.is_sparse for tensor in members.rest):
-        return list(torch._foreach_norm(parts, order, dtype=wide(parts[0])))
+        return piece_norms(parts, order)
     return [torch.linalg.vector_norm(piece, order, dtype=wide(piece)) for piece in parts]
 
 

@@ -120,14 +120,19 @@ def _sums(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = x.size(-2) // _ROWS * _ROWS
     rest = x[..., rows:, :]
-    across, down = rest.sum(-1, keepdim=True), rest.sum(-2, keepdim=True)
+    across, down = _along_rows(rest), rest.sum(-2, keepdim=True)
     if rows == 0:
         return across, down
     blocks = x[..., :rows, :].reshape(*x.shape[:-2], -1, _ROWS, x.size(-1))
     # With a number of the whole block at hand, the loops over blocks and over their rows stay two.
-    lines = along(blocks, blocks[..., :1, :1]).sum(-1, keepdim=True)
+    lines = _along_rows(along(blocks, blocks[..., :1, :1]))
     columns = along(blocks, lines.sum(-2, keepdim=True)).sum(-2)
     return torch.cat([lines.flatten(-3, -2), across], -2), columns.sum(-2, keepdim=True) + down
+
+
+def _along_rows(x: Tensor) -> Tensor:
+    # In fp64 the compiler keeps the sum in a register; of more than 4,096 fp32 numbers, in memory, in pieces.
+    return x.double().sum(-1, keepdim=True).to(x.dtype)
 
 
 def as_it_is(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from .backends import Backend, unsuited
 from .layout import state_shape
 from .rule import Variant
-from .tensor_facts import Facts
+from .tensor_facts import Facts, comparable
 from .transform import Signal
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class Bucket:
             return grads
         if any(grad is None for grad in grads) or not self._still_of_its_kind(grads):
             return None
-        # The eager backend looks at each tensor anyway, and takes some that torch tells little about.
-        if self.kind.backend != "eager":
+        # The eager backend takes tensors that torch has no record of, and has as good as nothing to look at.
+        if self.kind.backend != "eager" or (comparable(self.params) and comparable(grads)):
             self._facts = [Facts(self.params), Facts(grads)]
         return grads
 

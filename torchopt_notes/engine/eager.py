@@ -45,18 +45,21 @@ class EagerRunner:
         variant = self.bucket.kind.variant
         signal = signal.rounded(compute_dtype(self.bucket.kind.dtype))
         rows: dict[tuple[Any, ...], Row] = {}
-        for i, (member, grad) in enumerate(zip(self.bucket.members, grads, strict=True)):
-            group = optimizer.param_groups[member.group]
+        # Numbers that stay tensors have no value to look up: each member has its own.
+        own = bool(states.carried) and (variant.on_device or variant.differentiable)
+        members = zip(self.bucket.members, self.bucket.numels, grads, *states.columns, strict=True)
+        for i, (member, numel, grad, *state) in enumerate(members):
             step = advance(states, i, variant, signal)
-            carried = [_carried(column[i], variant) for column in states.carried]
-            # Numbers that stay tensors (capturable, differentiable) have no value to look up: each member has its own.
-            key = (member.group, *[i if isinstance(value, Tensor) else value for value in (step, *carried)])
+            carried = [_carried(column[i], variant) for column in states.carried] if states.carried else []
+            key = (member.group, i) if own or isinstance(step, Tensor) else (member.group, step, *carried)
             if key not in rows:
+                group = optimizer.param_groups[member.group]
                 rows[key] = row(optimizer, group, variant, step, carried, read=not variant.on_device)
-            if member.param.numel():  # a rule need not think of the mean of nothing
-                update(member.param, grad, states.of(i), rows[key], variant, signal)
-            for column, value in zip(states.carried, rows[key].scalars, strict=False):
-                carry(column[i], value, variant, signal)
+            if numel:  # a rule need not think of the mean of nothing
+                update(member.param, grad, state, rows[key], variant, signal)
+            if carried:
+                for column, value in zip(states.carried, rows[key].scalars, strict=False):
+                    carry(column[i], value, variant, signal)
 
 
 def advance(states: States, i: int, variant: Variant, signal: Signal) -> Scalar:
@@ -97,7 +100,7 @@ def update(
     """One rule on one tensor, in place. The compiled backend traces this same function."""
     if param.dtype in (torch.float16, torch.bfloat16):
         _update_wide(torch.float32, param, grad, state, row, variant, signal)
-    elif not all(_computes_as(tensor, param) for tensor in (grad, *state)):
+    elif _converts(param, grad, state):
         _update_wide(param.dtype, param, grad, state, row, variant, signal)
     elif variant.transform.guarded:
         _update_guarded(param, grad, state, row, variant, signal)
@@ -108,33 +111,44 @@ def update(
         _update(param, grad, state, row, variant, signal)
 
 
-def _computes_as(tensor: Tensor, param: Tensor) -> bool:
-    """Whether no conversion is needed; a complex parameter may have real states of the same precision."""
-    return tensor.dtype == param.dtype or (param.is_complex() and tensor.dtype == param.dtype.to_real())
+def _converts(param: Tensor, grad: Tensor, state: list[Tensor]) -> bool:
+    """Whether dtypes differ; the states of a complex parameter may be real ones of the same precision."""
+    own, others = param.dtype, [tensor.dtype for tensor in (grad, *state)]
+    if others == [own] * len(others):
+        return False
+    return not own.is_complex or any(dtype not in (own, own.to_real()) for dtype in others)
 
 
 def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant: Variant, signal: Signal) -> None:
-    rule = variant.rule
-    if param.is_complex() and not (rule.complex_native or grad.is_sparse):
+    rule, transform = variant.rule, variant.transform
+    as_reals = param.is_complex() and not (rule.complex_native or grad.is_sparse)
+    if as_reals:
         state = [real(tensor) for tensor in state]
         if rule.real_transform:
-            if variant.transform.adaptive:  # as pairs of reals, a vector would look like a matrix
-                grad = limited(param, grad, row.transform, signal, variant.transform)
-                variant = variant._replace(transform=variant.transform._replace(scaled=False, adaptive=False))
-            param, grad = real(param), real(grad)
-    before = param.clone() if needs_before(variant.transform) else None
+            if transform.adaptive:  # as pairs of reals, a vector would look like a matrix
+                grad = limited(param, grad, row.transform, signal, transform)
+                transform = transform._replace(scaled=False, adaptive=False)
+            param, grad, as_reals = real(param), real(grad), False
+    before = param.clone() if needs_before(transform) else None
+    around = (row.transform, signal, transform)
     # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
-    if param.is_complex() and not (rule.complex_native or grad.is_sparse):
+    if as_reals:
         rule.eager(
-            real(param), real(_before_rule(param, grad, row, variant, signal)), state, row.scalars, variant.flags
+            real(param),
+            real(before_rule(param, grad, *around, differentiable=variant.differentiable)),
+            state,
+            row.scalars,
+            variant.flags,
         )
     else:
-        rule.eager(param, _before_rule(param, grad, row, variant, signal), state, row.scalars, variant.flags)
-    after_rule(before, param, row.transform, variant.transform)
-
-
-def _before_rule(param: Tensor, grad: Tensor, row: Row, variant: Variant, signal: Signal) -> Tensor:
-    return before_rule(param, grad, row.transform, signal, variant.transform, differentiable=variant.differentiable)
+        rule.eager(
+            param,
+            before_rule(param, grad, *around, differentiable=variant.differentiable),
+            state,
+            row.scalars,
+            variant.flags,
+        )
+    after_rule(before, param, row.transform, transform)
 
 
 def _update_guarded(

@@ -20,16 +20,16 @@ PIECE = 2**18
 
 
 def power_sums(tensors: Sequence[Tensor], order: float) -> Tensor:
-    """Partial sums, fp64 [2, tensors]: Σ|x|ᵖ of each tensor (the largest |x| for p = inf), and 1 where a tensor holds
-    an inf or NaN.
+    """Partial sums, fp64 [2, any number]: Σ|x|ᵖ of tensors or pieces of them (the largest |x| for p = inf), and 1 where
+    one holds an inf or NaN.
     """
     if not tensors:
         return torch.zeros(2, 1, dtype=torch.float64)
-    norms = _stack([total_norm(tensor, order) for tensor in tensors])
+    norms = _stack(_norms(tensors, order))
     if order in (1, 2, math.inf) and not any(tensor.dtype in (torch.float64, torch.complex128) for tensor in tensors):
         largest = norms  # which fp64 holds, if each element is finite
     else:
-        largest = _stack([total_norm(tensor, math.inf) for tensor in tensors])
+        largest = _stack(_norms(tensors, math.inf))
     sums = norms if order == math.inf else norms**order
     return torch.stack([sums, (~largest.isfinite()).to(torch.float64)])
 
@@ -39,6 +39,23 @@ def _stack(norms: list[Tensor]) -> Tensor:
     whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
     stacked = torch.stack(whole)
     return (stacked.cpu() if stacked.device.type in WITHOUT_FP64 else stacked).double()
+
+
+def _norms(tensors: Sequence[Tensor], order: float) -> list[Tensor]:
+    """0-d norms of the tensors or of pieces of them."""
+    if all(tensor.is_cpu and type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors):
+        return piece_norms([piece for tensor in tensors for piece in pieces(tensor)], order)
+    return [total_norm(tensor, order) for tensor in tensors]
+
+
+def piece_norms(parts: list[Tensor], order: float) -> list[Tensor]:
+    """The norm of each, 0-d and fp64, of dense tensors that share device and dtype; a zero for none. One call takes two
+    thirds of the time that one for each does.
+    """
+    if not parts:
+        return [torch.zeros((), dtype=torch.float64)]
+    with torch.no_grad():
+        return list(torch._foreach_norm(parts, order, wide(parts[0])))
 
 
 def combine(partials: Tensor, order: float) -> Tensor:
@@ -56,10 +73,12 @@ def pieces(tensor: Tensor) -> Sequence[Tensor]:
     """The numbers that a tensor holds, in pieces that may be widened."""
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
+    if (size := tensor.numel()) <= PIECE:
+        return [tensor] if size else []
     narrow = tensor.dtype not in (torch.float64, torch.complex128)
-    if narrow and tensor.device.type == "cpu" and tensor.numel() > PIECE and tensor.is_contiguous():
+    if narrow and tensor.device.type == "cpu" and tensor.is_contiguous():
         return torch.split(tensor.view(-1), PIECE)
-    return [tensor] if tensor.numel() else []
+    return [tensor]
 
 
 def wide(tensor: Tensor) -> torch.dtype | None:

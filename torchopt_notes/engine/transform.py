@@ -109,10 +109,10 @@ def before_rule(
 
     ``grad`` itself is never written: when something changes it, a new tensor is returned.
     """
-    ours = False
+    given = grad
     if transform.scaled or transform.adaptive or transform.clamped:
         grad = limited(param, grad, numbers, signal, transform)
-        ours = True
+    ours = grad is not given
     if transform.maximize:
         grad = grad.neg_() if ours and not differentiable else -grad
         ours = True
@@ -151,8 +151,8 @@ def needs_before(transform: Transform) -> bool:
 
 
 def limited(param: Tensor, grad: Tensor, numbers: Numbers, signal: Signal, transform: Transform) -> Tensor:
-    """The gradient scaled and clipped, as a new tensor."""
-    if transform.scaled:
+    """The gradient scaled and clipped, as a new tensor; or itself, where the host knows that nothing is scaled."""
+    if transform.scaled and (isinstance(signal.scale, Tensor) or signal.scale != 1):
         grad = _map(grad, lambda values: values * signal.scale)
     if transform.adaptive:
         grad = grad * unit_scale(param, grad, numbers.adaptive_clip, numbers.adaptive_eps)

@@ -48,8 +48,9 @@ def sgd(param: Tensor, grad: Tensor, state: Sequence[Tensor], h: SGDScalars, fla
 
 def _takes_it_whole(grad: Tensor, h: SGDScalars) -> bool:
     """Whether the buffer becomes the gradient, as it is: the product of 1 and a complex inf is no longer that."""
-    known = not (isinstance(h.buffer_decay, Tensor) or isinstance(h.grad_weight, Tensor) or grad.is_sparse)
-    return known and bool(h.buffer_decay == 0 and h.grad_weight == 1)
+    if isinstance(h.buffer_decay, Tensor) or h.buffer_decay != 0:
+        return False
+    return not (isinstance(h.grad_weight, Tensor) or grad.is_sparse) and h.grad_weight == 1
 
 
 def sgd_scalars(step: Scalar, lr: Scalar, momentum: Scalar, dampening: Scalar) -> SGDScalars:
