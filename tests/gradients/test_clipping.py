@@ -150,6 +150,18 @@ def test_a_limit_that_is_not_reached_changes_nothing(limit, backend):
 
 
 @ON_EVERY_BACKEND
+@pytest.mark.parametrize("options", [{"maximize": True}, {"weight_decay": 0.1}, {"l1": 0.1}], ids=str)
+def test_gradients_that_are_not_clipped_are_not_written_either(options, backend):
+    params = make([(5, 3), (7,)])
+    optimizer = SGD(params, lr=0.1, max_grad_norm=1e6, backend=backend, **options)
+    fill(params, 0)
+    grads = [p.grad for p in params]
+    before = bits(grads)
+    optimizer.step()
+    assert_untouched(grads, before)
+
+
+@ON_EVERY_BACKEND
 def test_gradients_of_zero(backend):
     ours, theirs = pair(backend, size=0.0, max_grad_norm=1.0)
     assert all(map(torch.equal, ours, theirs))
