@@ -130,25 +130,20 @@ def _update(param: Tensor, grad: Tensor, state: list[Tensor], row: Row, variant:
                 transform = transform._replace(scaled=False, adaptive=False)
             param, grad, as_reals = real(param), real(grad), False
     before = param.clone() if needs_before(transform) else None
-    around = (row.transform, signal, transform)
+    form = real if as_reals else _same
     # The transformed gradient is passed without a name, so that the rule can free it before its own temporaries.
-    if as_reals:
-        rule.eager(
-            real(param),
-            real(before_rule(param, grad, *around, differentiable=variant.differentiable)),
-            state,
-            row.scalars,
-            variant.flags,
-        )
-    else:
-        rule.eager(
-            param,
-            before_rule(param, grad, *around, differentiable=variant.differentiable),
-            state,
-            row.scalars,
-            variant.flags,
-        )
+    rule.eager(
+        form(param),
+        form(before_rule(param, grad, row.transform, signal, transform, differentiable=variant.differentiable)),
+        state,
+        row.scalars,
+        variant.flags,
+    )
     after_rule(before, param, row.transform, transform)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _update_guarded(
