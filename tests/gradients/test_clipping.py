@@ -150,7 +150,7 @@ def test_a_limit_that_is_not_reached_changes_nothing(limit, backend):
 
 
 @ON_EVERY_BACKEND
-@pytest.mark.parametrize("options", [{"maximize": True}, {"weight_decay": 0.1}, {"l1": 0.1}], ids=str)
+@pytest.mark.parametrize("options", [{"maximize": True}, {"weight_decay": 0.1}, {"l1": 0.1}], ids=lambda o: min(o))
 def test_gradients_that_are_not_clipped_are_not_written_either(options, backend):
     params = make([(5, 3), (7,)])
     optimizer = SGD(params, lr=0.1, max_grad_norm=1e6, backend=backend, **options)

@@ -58,10 +58,17 @@ ENGINE = (
         f"{GRADIENTS}/test_decay.py::test_cautious_decay_of_a_weight_without_a_gradient[False-0-AdamW-eager]",
     ),
     Mutation(
+        "a gradient that needs no clipping is turned where it is",
+        "torchopt_notes/engine/transform.py",
+        "ours = grad is not given",
+        "ours = True",
+        f"{GRADIENTS}/test_clipping.py::test_gradients_that_are_not_clipped_are_not_written_either[maximize-eager]",
+    ),
+    Mutation(
         "every group gets the first group's numbers",
         "torchopt_notes/engine/eager.py",
-        "key = (member.group, *",
-        "key = (0, *",
+        "else (member.group, step, *carried)",
+        "else (0, step, *carried)",
         f"{CONTRACT}::test_many_groups[eager]",
     ),
     Mutation(
