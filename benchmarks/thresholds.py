@@ -22,7 +22,7 @@ LISTS = (
     (10, 10 * MILLION),
     (1, 10 * MILLION),
 )
-STAGED = (2_048, 8_192, 16_384, 32_768)
+STAGED = (2_048, 4_096, 8_192, 16_384)
 
 
 def measure(rounds: int) -> dict[str, Any]:

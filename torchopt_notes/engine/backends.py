@@ -20,15 +20,15 @@ BACKENDS: tuple[Backend, ...] = ("auto", "eager", "compiled", "triton")
 COMPILE_FROM = 2_000_000
 """The size of a bucket from which ``auto`` compiles on CPU: its elements, and ``PER_TENSOR`` more for each tensor.
 
-Measured by ``python -m benchmarks thresholds`` (2 cores, AdamW, a first compilation of 15 s; a later process finds its
-code on disk): 1 M elements in 10 tensors pay after 15,000 steps, 2 M after 7,600, 10 M after 2,000; 2 M in 2,000
-tensors after 220. The figures are in ``benchmarks/results/``.
+Measured by ``python -m benchmarks thresholds`` (2 cores, AdamW, a first compilation of 12 s; a later process finds its
+code on disk): 1 M elements in 10 tensors pay after 15,000 steps, 2 M after 8,800, 10 M after 1,600; 2 M in 2,000
+tensors after 240. The figures are in ``benchmarks/results/``.
 """
 
 PER_TENSOR = 4_000
-"""Elements that a tensor counts for besides its own. On the eager backend it costs 35 µs, as 35,000 elements do;
-but small models are what tests and first trials run, and there seconds of compiling are felt more than milliseconds of
-a step."""
+"""Elements that a tensor counts for besides its own. On the eager backend it costs 34 µs, as some 20,000 elements
+do; but small models are what tests and first trials run, and there seconds of compiling are felt more than milliseconds
+of a step."""
 
 _broken: list[str] = []
 

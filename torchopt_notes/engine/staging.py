@@ -16,11 +16,12 @@ from torch import Tensor
 
 from .layout import is_dense, real, real_numel
 
-STAGE_BELOW = 16_384
+STAGE_BELOW = 8_192
 """Elements below which a tensor is staged.
 
-Measured by ``python -m benchmarks thresholds`` (AdamW, 2 cores), per tensor: staged 11 µs at 2,048 elements, 21 at
-8,192, 36 at 16,384 and 60 at 32,768; with a call of its own 17, 25, 40 and 51 µs. The gain ends between the last two.
+Measured by ``python -m benchmarks thresholds`` (AdamW, 2 cores), per tensor: staged 8 µs at 2,048 elements, 12 at
+4,096, 18 at 8,192 and 34 at 16,384; with a call of its own 11, 12, 17 and 28 µs. The gain ends at 4,096 there. A
+call costs more where an update of large tensors has just flushed the caches, hence twice that.
 """
 
 STAGE_ELEMENTS = 1 << 18
